@@ -1,0 +1,234 @@
+"""Image-classification sets of tensorflow-datasets, prepared here or fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data import availability, images
+from data.errors import DatasetError
+from data.tfds_fields import Fields, find_fields
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Runs = list[tuple[int, int]]
+BATCH = 1000
+"""Records decoded at a time where a whole set is read."""
+
+
+class TfdsSource:
+    """A TFDS set opened for reading.
+
+    Args:
+        name: As the user knows it, for error lines.
+        tfds_name: As TFDS knows it, `set[/config][:version]`.
+        image_size: (height, width), or None: as stored.
+
+    Attributes:
+        builder: TFDS' own reader.
+        fields: Which parts of a record are read.
+        sizes: "train" and, if there is a labelled one, "test" -> number of records.
+        image_shape: Of one image as it is to come out, (h, w, c).
+    """
+
+    def __init__(
+        self, name: str, tfds_name: str, image_size: tuple[int, int] | None
+    ) -> None:
+        self.name = name
+        self.builder = _open_builder(name, tfds_name)
+        self.fields: Fields = find_fields(name, self.builder.info.features)
+        self.image_shape = self._image_shape(image_size)
+        self._stored = self._find_splits()
+        stored_splits = self.builder.info.splits
+        self.sizes = {
+            split: int(stored_splits[stored].num_examples)
+            for split, stored in self._stored.items()
+        }
+
+    def _image_shape(self, image_size: tuple[int, int] | None) -> tuple[int, int, int]:
+        height, width, channels = self.fields.shape
+        if image_size:
+            return (*image_size, channels)
+        if height is None or width is None:
+            raise DatasetError(
+                f"dataset {self.name!r}: its images differ in size; say which size "
+                f"they shall have, as --image_size=224,224"
+            )
+        return height, width, channels
+
+    def _find_splits(self) -> dict[str, str]:
+        # A test split without labels, as ImageNet's, is none.
+        splits = [key for key, info in self.builder.info.splits.items() if info]
+        if "train" not in splits and len(splits) != 1:
+            raise DatasetError(
+                f"dataset {self.name!r}: has the splits {', '.join(splits) or 'none'}, "
+                f"expected 'train' among them"
+            )
+        train = "train" if "train" in splits else splits[0]
+        for test in ("test", "validation"):
+            if test in splits and test != train and self._is_labelled(test):
+                return {"train": train, "test": test}
+        return {"train": train}
+
+    def _is_labelled(self, stored: str) -> bool:
+        with self.reading():
+            first = self._open(stored).take(1).as_numpy_iterator()
+            return all((label >= 0).all() for _, label in first)
+
+    def fits_in_memory(self) -> bool:
+        """Returns whether float32 images, and the files, stay within the limit."""
+        pixels = sum(self.sizes.values()) * int(np.prod(self.image_shape))
+        stored = int(self.builder.info.dataset_size)
+        return max(4 * pixels, stored) <= images.MEMORY_LIMIT
+
+    def pairs(
+        self, split: str, runs: Runs, *, shuffle_seed: int | None = None
+    ) -> tf.data.Dataset:
+        """Opens runs of records.
+
+        Args:
+            split: "train" or "test".
+            runs: Which records, as (from, to).
+            shuffle_seed: None keeps the stored order; else the files are shuffled.
+
+        Returns:
+            Pairs (image as png or jpeg bytes, label).
+        """
+        import tensorflow_datasets as tfds
+
+        stored = self._stored[split]
+        pieces = [
+            tfds.core.ReadInstruction(stored, start, stop, unit="abs")
+            for start, stop in runs
+        ]
+        return self._open(
+            sum(pieces[1:], start=pieces[0]),
+            shuffle_seed=shuffle_seed,
+            decoders={self.fields.image: tfds.decode.SkipDecoding()},
+        )
+
+    def _open(
+        self,
+        instruction: Any,
+        *,
+        decoders: dict[str, Any] | None = None,
+        shuffle_seed: int | None = None,
+    ) -> tf.data.Dataset:
+        """Returns pairs in stored order or, under a seed, their files shuffled."""
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        config = tfds.ReadConfig(
+            try_autocache=False,
+            interleave_cycle_length=1 if shuffle_seed is None else 16,
+            shuffle_seed=shuffle_seed,
+        )
+        config.options.deterministic = True
+        records = self.builder.as_dataset(
+            split=instruction,
+            shuffle_files=shuffle_seed is not None,
+            decoders=decoders,
+            read_config=config,
+        )
+        return records.map(self.fields.pair)
+
+    def read(self) -> images.Delivered:
+        """Reads everything into memory, in stored order.
+
+        Returns:
+            uint8 images and labels.
+        """
+        test = self._read_split("test") if "test" in self.sizes else None
+        return images.Delivered(
+            self._read_split("train"),
+            test,
+            self.fields.num_classes,
+            self.fields.class_names,
+            self.fields.multi_label,
+        )
+
+    def _read_split(self, split: str) -> images.Labelled:
+        count, done = self.sizes[split], 0
+        pixels = np.empty((count, *self.image_shape), np.uint8)
+        labels = []
+        # Images that differ in size cannot be batched before they are resized.
+        size = 1 if None in self.fields.shape else BATCH
+        with self.reading():
+            batches = self._open(self._stored[split]).batch(size)
+            for x, y in batches.as_numpy_iterator():
+                resized = images.resize(x, self.image_shape[:2])
+                pixels[done : done + len(x)] = resized[: count - done]
+                labels.append(y)
+                done += len(x)
+        if done != count:
+            raise self.damage(f"expected {count} records in {split!r}, found {done}")
+        targets = np.concatenate(labels)
+        images.check_range(
+            targets, 2 if self.fields.multi_label else self.fields.num_classes, "labels"
+        )
+        return pixels, targets
+
+    @contextlib.contextmanager
+    def reading(self) -> Generator[None, None, None]:
+        """Turns TensorFlow's reading errors into a DatasetError of one line."""
+        import tensorflow as tf
+
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise self.damage(error.message.splitlines()[0]) from error
+
+    def damage(self, reason: str) -> DatasetError:
+        """Returns the error for files that are not what they should be."""
+        return DatasetError(
+            f"dataset {self.name!r}: {self.builder.data_dir} is damaged ({reason}); "
+            f"prepare it again with `tfds build {self.builder.name} --overwrite`"
+        )
+
+
+def _open_builder(name: str, tfds_name: str) -> Any:
+    folder = availability.prepared(tfds_name)
+    import tensorflow_datasets as tfds
+
+    if folder is None:
+        availability.check_available(tfds_name)
+        return _prepare(name, tfds_name)
+    try:
+        return tfds.builder_from_directory(folder)
+    # Damaged json surfaces as protobuf, json, key and type errors alike.
+    except Exception as error:
+        raise DatasetError(
+            f"dataset {name!r}: {folder} cannot be opened ({_first_line(error)}); "
+            f"prepare it again with `tfds build {tfds_name} --overwrite`"
+        ) from error
+
+
+def _prepare(name: str, tfds_name: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    home = availability.data_dir()
+    try:
+        builder = tfds.builder(tfds_name, data_dir=home)
+        find_fields(name, builder.info.features)
+        builder.download_and_prepare()
+    except DatasetError:
+        raise
+    # Downloads, checksums, manual files and disks fail in a dozen unrelated types.
+    except Exception as error:
+        raise DatasetError(
+            f"dataset {name!r}: could not be prepared in {home} "
+            f"({_first_line(error)}); run `tfds build {tfds_name}` by hand, and set "
+            f"TFDS_DATA_DIR to the folder that holds the result"
+        ) from error
+    return builder
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

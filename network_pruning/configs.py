@@ -1,0 +1,264 @@
+"""The flags of the commands, as data: what can be set, what it means, what is refused.
+
+A field's `changes` metadata says what another value makes different:
+
+- "training": the trained weights (and so all that follows);
+- "rows": what is measured on the trained network;
+- "view": neither (where files go, which rows are asked for).
+
+A run's folder is named by the digest of everything but views; a training is recognised
+by the digest of its training fields alone, so that runs can share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+
+
+def _flag(default: Any, text: str, changes: str = "training") -> Any:
+    return dataclasses.field(
+        default=default, metadata={"help": text, "changes": changes}
+    )
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The main job: train a network, prune it over k, hand back smaller networks."""
+
+    dataset: str = _flag(
+        "digits",
+        "Images to learn: digits (MNIST), fashion, uci_digits (embedded, needs no "
+        "network), any tensorflow-datasets name, a folder or a .npz.",
+    )
+    model: str = _flag("mlp", "Network by name.")
+    epochs: int = _flag(20, "Passes over the training split.")
+    batch_size: int = _flag(128, "Images in a step, over all devices together.")
+    learning_rate: float = _flag(0.001, "Step size of Adam.")
+    l1_reg: float = _flag(0.0, "Penalty l1_reg * sum|w| on every hidden kernel.")
+    l2_reg: float = _flag(0.0, "Penalty l2_reg * sum w^2 on every hidden kernel.")
+    num_valid: int | None = _flag(
+        None,
+        "Validation images taken from the training split; by default 10000, or a fifth "
+        "where there are fewer than 20000.",
+    )
+    split: Literal["random", "first"] = _flag(
+        "random", "Which images validate: a seeded draw, or the first num_valid."
+    )
+    image_size: tuple[int, ...] | None = _flag(
+        None, "Height,width to resize images to, where their sizes differ."
+    )
+    widths: tuple[int, ...] = _flag(
+        (1000, 1000, 500, 200), "Units of each hidden layer of the mlp."
+    )
+    use_bias: bool = _flag(False, "Whether the mlp has biases.")
+    activation: Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu"] = _flag(
+        "relu", "Hidden activation of the mlp."
+    )
+    batch_norm: bool = _flag(False, "Whether the mlp normalises before activations.")
+    dropout: float = _flag(0.0, "Dropout rate after every hidden layer of the mlp.")
+    seeds: tuple[int, ...] = _flag(
+        (0,), "Seeds, one training each; several give means and sds.", "rows"
+    )
+    keep_best: bool = _flag(
+        True,
+        "Prune the epoch with the best --monitor (by default the lowest validation "
+        "loss, penalty included); --nokeep_best prunes the last epoch.",
+        "rows",
+    )
+    monitor: Literal["val_loss", "val_accuracy"] = _flag(
+        "val_loss", "What --keep_best compares, on the validation split.", "rows"
+    )
+    k_vals: tuple[float, ...] = _flag(
+        K_VALS, "Fractions to prune, in [0,1), comma separated.", "view"
+    )
+    scope: Literal["layer", "global"] = _flag(
+        "layer",
+        "Whether every layer loses the fraction k, or all of them together.",
+        "rows",
+    )
+    finetune_epochs: int = _flag(
+        0,
+        "Epochs of retraining after each cut: weights under tfmot's polynomial "
+        "schedule, units as shrunk networks. 0 is one-shot pruning.",
+        "rows",
+    )
+    finetune_learning_rate: float = _flag(
+        0.001,
+        "First step size of the retraining; it falls to zero as a cosine.",
+        "rows",
+    )
+    distribute: Literal["none", "mirrored", "multi_worker"] = _flag(
+        "none",
+        "Train on one device, on all of this machine, or on the machines of TF_CONFIG.",
+    )
+    output_dir: str = _flag("results", "Folder of all runs.", "view")
+    experiment_id: str | None = _flag(
+        None, "Name of this run's folder; by default made from the settings.", "view"
+    )
+    force_train: bool = _flag(
+        False,
+        "Train again; the old run stands until the new one is complete.",
+        "view",
+    )
+
+    def __post_init__(self) -> None:
+        """Judges every value.
+
+        Raises:
+            ValueError: In one line, for the first unfit value.
+        """
+        _check_ranges(self)
+        _check_k_vals(self.k_vals)
+        _check_seeds(self.seeds)
+        _check_id(self.experiment_id)
+        if self.image_size is not None and len(self.image_size) != 2:
+            raise ValueError(
+                f"image_size: got {len(self.image_size)} numbers, expected "
+                "height,width as in --image_size=32,32"
+            )
+        if self.distribute == "multi_worker":
+            check_tf_config(os.environ.get("TF_CONFIG"))
+
+    def digest(self, *changes: str) -> str:
+        """Returns 10 hex digits that change with any field of the named kinds.
+
+        Fields at their default are left out, so that a later version with more fields
+        still knows its old runs.
+        """
+        default = _defaults()
+        chosen = {
+            name: value
+            for name, value in self.as_dict().items()
+            if _kind(name) in changes and value != default[name]
+        }
+        text = json.dumps(chosen, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def run_id(self) -> str:
+        """Returns the folder's name: readable settings, and a digest of all of them."""
+        if self.experiment_id is not None:
+            return self.experiment_id
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "_", self.dataset).strip("._-") or "data"
+        return (
+            f"{readable}-{self.epochs}-lr={self.learning_rate:g}-l1={self.l1_reg:g}"
+            f"-l2={self.l2_reg:g}-{self.digest('training', 'rows')}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns every field as JSON can hold it."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Returns "name: theirs, now ours" for each field that is no view and differs."""
+    names = [name for name in ours if _kind(name) != "view"]
+    return [
+        f"{name}: {theirs.get(name)} there, {ours[name]} now"
+        for name in names
+        if ours[name] != theirs.get(name)
+    ]
+
+
+def _defaults() -> dict[str, Any]:
+    fields = dataclasses.fields(SweepConfig)
+    return json.loads(json.dumps({field.name: field.default for field in fields}))
+
+
+def _kind(name: str) -> str:
+    return SweepConfig.__dataclass_fields__[name].metadata["changes"]
+
+
+_POSITIVE = ("epochs", "batch_size", "learning_rate", "finetune_learning_rate")
+_NOT_NEGATIVE = ("l1_reg", "l2_reg", "finetune_epochs", "num_valid")
+
+
+def _check_ranges(config: SweepConfig) -> None:
+    for name in (*_POSITIVE, *_NOT_NEGATIVE, "dropout"):
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if not math.isfinite(value):
+            raise ValueError(f"{name}: got {value}, expected a finite number")
+        if name in _POSITIVE and value <= 0:
+            raise ValueError(f"{name}: got {value}, expected a number above 0")
+        if value < 0:
+            raise ValueError(f"{name}: got {value}, expected 0 or more")
+    if config.num_valid == 0:
+        raise ValueError(
+            "num_valid: got 0, expected at least 1: the best epoch is chosen on them"
+        )
+    if config.dropout >= 1:
+        raise ValueError(f"dropout: got {config.dropout}, expected a rate in [0,1)")
+    if not config.widths or min(config.widths) < 1:
+        raise ValueError(
+            f"widths: got {config.widths}, expected positive whole numbers"
+        )
+
+
+def _check_k_vals(k_vals: tuple[float, ...]) -> None:
+    if not k_vals:
+        raise ValueError(
+            "k_vals: got none, expected fractions as in --k_vals=0,0.5,0.9"
+        )
+    seen = set()
+    for k in k_vals:
+        if not 0 <= k < 1:
+            raise ValueError(
+                f"k_vals: got {k}, expected fractions to remove in [0,1), 0.9 for 90 %"
+            )
+        exact = Fraction(str(k))
+        if exact in seen:
+            raise ValueError(f"k_vals: got {k} twice, expected each fraction once")
+        seen.add(exact)
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> None:
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"seeds: got {','.join(map(str, seeds)) or 'none'}, expected different whole "
+            "numbers of 0 or more, as in --seeds=0,1,2"
+        )
+
+
+def _check_id(name: str | None) -> None:
+    if name is not None and not _ID.fullmatch(name):
+        raise ValueError(
+            f"experiment_id: got {name!r}, expected a plain name of letters, digits and "
+            "._=+- (the folder it goes into is --output_dir)"
+        )
+
+
+def check_tf_config(text: str | None) -> None:
+    """Judges TF_CONFIG before TensorFlow reads it.
+
+    Raises:
+        ValueError: If it is missing, no JSON, or names no worker that this process is.
+    """
+    wanted = (
+        '{"cluster": {"worker": ["host1:port", "host2:port"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    if not text:
+        raise ValueError(
+            f"TF_CONFIG: not set, --distribute=multi_worker needs {wanted}"
+        )
+    try:
+        given = json.loads(text)
+        workers = given["cluster"]["worker"]
+        task = given["task"]
+        fits = task["type"] == "worker" and 0 <= task["index"] < len(workers)
+    except (ValueError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise ValueError(f"TF_CONFIG: got {text!r}, expected {wanted}")

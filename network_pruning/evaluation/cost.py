@@ -1,0 +1,293 @@
+"""The cost card: what any network costs and how well it does, in one record.
+
+All but the latency is the same in every process. Conventions: a MAC is one
+multiply-accumulate of a kernel, for one example; biases, normalisation, activations,
+pooling and embedding look-ups count 0. Sizes are those of the network alone, without
+optimizer state, and include its layer names.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning import graph
+from network_pruning.evaluation import metrics
+from network_pruning.evaluation.latency import Latency, measure
+from network_pruning.evaluation.sparse import gzipped_size
+from network_pruning.evaluation.tflite import to_tflite
+from network_pruning.types import Dataset, FloatArray
+
+log = logging.getLogger(__name__)
+layers = keras.layers
+
+BATCH = 1000
+CALIBRATION = 100
+"""Examples that calibrate the int8 file."""
+
+
+@dataclass(frozen=True)
+class CostCard:
+    """What a network costs and how well it does.
+
+    Attributes:
+        params: Trainable weights.
+        nonzeros: Nonzero entries among them.
+        macs: Multiply-accumulates for one example; none if a layer has no rule.
+        keras_bytes: Size of the .keras file.
+        gzip_bytes: Size of its members, gzipped.
+        tflite_bytes: Size of the float32 LiteRT file; none if there is no such form.
+        tflite_int8_bytes: Size of the int8 LiteRT file; likewise.
+        accuracy: In [0, 1]; this and the next three are none without data.
+        cross_entropy: Mean, nats, no penalty.
+        nll: Mean, nats.
+        ece: 15 equal-width bins.
+        latency: Timed values, or none.
+    """
+
+    params: int
+    nonzeros: int
+    macs: int | None
+    keras_bytes: int
+    gzip_bytes: int
+    tflite_bytes: int | None
+    tflite_int8_bytes: int | None
+    accuracy: float | None = None
+    cross_entropy: float | None = None
+    nll: float | None = None
+    ece: float | None = None
+    latency: Latency | None = None
+
+
+Shape = tuple[int, ...]
+MacRule = Callable[[Any, Shape, Shape], int]
+
+
+def _at_every_output(layer: Any, _: Shape, out: Shape) -> int:
+    return math.prod(layer.kernel.shape) * _positions(layer, out)
+
+
+def _at_every_input(layer: Any, inputs: Shape, _: Shape) -> int:
+    return math.prod(layer.kernel.shape) * _positions(layer, inputs)
+
+
+def _depthwise(layer: Any, _: Shape, out: Shape) -> int:
+    return math.prod(layer.depthwise_kernel.shape) * _positions(layer, out)
+
+
+def _separable(layer: Any, inputs: Shape, out: Shape) -> int:
+    pointwise = math.prod(layer.pointwise_kernel.shape) * _positions(layer, out)
+    return _depthwise(layer, inputs, out) + pointwise
+
+
+def _free(*_: Any) -> int:
+    return 0
+
+
+MAC_RULES: dict[type, MacRule] = {
+    layers.Dense: _at_every_output,
+    layers.Conv1D: _at_every_output,
+    layers.Conv2D: _at_every_output,
+    layers.Conv3D: _at_every_output,
+    layers.Conv1DTranspose: _at_every_input,
+    layers.Conv2DTranspose: _at_every_input,
+    layers.Conv3DTranspose: _at_every_input,
+    layers.DepthwiseConv1D: _depthwise,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.SeparableConv1D: _separable,
+    layers.SeparableConv2D: _separable,
+    layers.BatchNormalization: _free,
+    layers.LayerNormalization: _free,
+    layers.Normalization: _free,
+    layers.PReLU: _free,
+    layers.Embedding: _free,
+}
+"""Layer class -> (layer, input shape, output shape) -> MACs; exact class."""
+
+
+def cost_card(
+    model: keras.Model,
+    data: Dataset | None = None,
+    latency: bool = True,
+    split: str = "test",
+) -> CostCard:
+    """Weighs, counts and times a network; and judges it, given data.
+
+    Args:
+        model: Images -> logits [n, classes].
+        data: Judges the network on `split` and calibrates int8 with its first training
+            images. Without it no quality is filled in, and int8 is calibrated on
+            uniform pixels in [0, 1] from a fixed seed.
+        latency: Whether to time it; the only field that differs between runs.
+        split: train, valid or test.
+
+    Returns:
+        The card.
+    """
+    archive = _archive(model)
+    tflite = _converted(model)
+    int8 = _converted(model, int8=True, representative=_calibration(model, data))
+    return CostCard(
+        params=count_params(model),
+        nonzeros=count_nonzeros(model),
+        macs=count_macs(model),
+        keras_bytes=len(archive),
+        gzip_bytes=_gzipped_members(archive),
+        tflite_bytes=None if tflite is None else len(tflite),
+        tflite_int8_bytes=None if int8 is None else len(int8),
+        latency=measure(model, tflite) if latency and tflite is not None else None,
+        **({} if data is None else _quality(model, data, split)),
+    )
+
+
+def count_params(model: keras.Model) -> int:
+    """Counts trainable weights.
+
+    Args:
+        model: Any built model.
+
+    Returns:
+        Entries of its trainable weights; moving statistics are not among them.
+    """
+    return sum(math.prod(w.shape) for w in model.trainable_weights)
+
+
+def count_nonzeros(model: keras.Model) -> int:
+    """Counts the nonzero ones among the trainable weights.
+
+    Args:
+        model: Any built model.
+
+    Returns:
+        Their number.
+    """
+    return sum(int(np.count_nonzero(w.numpy())) for w in model.trainable_weights)
+
+
+def count_macs(model: keras.Model) -> int | None:
+    """Counts the multiply-accumulates of one example, by `MAC_RULES`.
+
+    Args:
+        model: Functional or Sequential, of known shapes.
+
+    Returns:
+        Their number, a shared layer counted at each call; None, with the reason
+        logged, if a layer with weights has no rule or its shapes are open.
+    """
+    counts: list[int] = []
+    reasons: list[str] = []
+
+    def apply(call: graph.Call, args: Any, kwargs: Any) -> Any:
+        count = _macs(call)
+        if isinstance(count, str):
+            reasons.append(count)
+        else:
+            counts.append(count)
+        return tf.nest.map_structure(lambda _: 0, call.node.outputs)
+
+    graph.replay(model, [0] * len(model.inputs), apply)
+    if reasons:
+        log.warning("%s: no MACs: %s.", model.name, "; ".join(reasons))
+        return None
+    return sum(counts)
+
+
+def _macs(call: graph.Call) -> int | str:
+    layer = call.layer
+    rule = MAC_RULES.get(type(layer), None if layer.weights else _free)
+    if rule is None:
+        return f"no rule for {call.path} ({type(layer).__name__})"
+    if rule is _free:
+        return 0
+    shapes = tuple(call.node.keras_inputs[0].shape), tuple(call.node.outputs.shape)
+    if None in shapes[0][1:] + shapes[1][1:]:
+        return f"{call.path} has open shapes {shapes[0]} -> {shapes[1]}"
+    return rule(layer, *shapes)
+
+
+def keras_bytes(model: keras.Model) -> int:
+    """Measures the .keras file of a network.
+
+    Args:
+        model: Any built model; its compilation is left out.
+
+    Returns:
+        Size in bytes.
+    """
+    return len(_archive(model))
+
+
+def gzip_bytes(model: keras.Model) -> int:
+    """Measures what gzip (level 6) makes of the members of the .keras file.
+
+    Args:
+        model: Any built model; its compilation is left out.
+
+    Returns:
+        Size in bytes; the same on every day, since the date of saving is left out.
+    """
+    return _gzipped_members(_archive(model))
+
+
+def _quality(model: keras.Model, data: Dataset, split: str) -> dict[str, float]:
+    pairs = [
+        (model(images, training=False).numpy(), labels.numpy())
+        for images, labels in data.batches(split, BATCH)
+    ]
+    logits, labels = map(np.concatenate, zip(*pairs, strict=True))
+    return {
+        "accuracy": metrics.accuracy(logits, labels),
+        "cross_entropy": metrics.cross_entropy(logits, labels),
+        "nll": metrics.nll(logits, labels),
+        "ece": metrics.ece(logits, labels),
+    }
+
+
+def _calibration(model: keras.Model, data: Dataset | None) -> FloatArray:
+    if data is not None:
+        images, _ = next(iter(data.batches("train", CALIBRATION)))
+        return images.numpy()
+    shape = (CALIBRATION, *model.inputs[0].shape[1:])
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+def _converted(model: keras.Model, **options: Any) -> bytes | None:
+    try:
+        return to_tflite(model, **options)
+    except ValueError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _archive(model: keras.Model) -> bytes:
+    # The functional model over the same layers: compilation and optimizer stay behind.
+    plain = keras.Model(model.inputs, model.outputs, name=model.name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        plain.save(path)
+        return path.read_bytes()
+
+
+def _gzipped_members(archive: bytes) -> int:
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        members = {name: file.read(name) for name in sorted(file.namelist())}
+    metadata = json.loads(members["metadata.json"])
+    members["metadata.json"] = json.dumps({**metadata, "date_saved": ""}).encode()
+    return gzipped_size(b"".join(members.values()))
+
+
+def _positions(layer: Any, shape: Shape) -> int:
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return math.prod(shape[2:] if first else shape[1:-1])

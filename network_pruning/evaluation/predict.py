@@ -1,0 +1,60 @@
+"""Logits of a whole split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tf_keras as keras
+
+from network_pruning.types import Dataset
+
+CHUNK = 2000
+"""Images at once: large enough that calling the layers one by one costs nothing."""
+
+
+def predict_logits(
+    network: keras.Model, images: npt.NDArray[np.float32], chunk: int = CHUNK
+) -> npt.NDArray[np.float32]:
+    """Runs a network over images without tracing it.
+
+    A sweep meets each network once, so a trace would cost more than it saves.
+
+    Args:
+        network: Images -> logits [n, classes].
+        images: [n, h, w, c].
+        chunk: Images in one call.
+
+    Returns:
+        Logits [n, classes].
+    """
+    parts = [
+        np.asarray(network(images[start : start + chunk], training=False))
+        for start in range(0, len(images), chunk)
+    ]
+    return np.concatenate(parts)
+
+
+def predict_split(
+    network: keras.Model, data: Dataset, split: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Runs a network over a split.
+
+    Args:
+        network: Images -> logits [n, classes].
+        data: In memory or streamed.
+        split: train, valid or test.
+
+    Returns:
+        Logits [n, classes] and labels [n].
+    """
+    if data.in_memory:
+        images, labels = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+        return predict_logits(network, images), labels
+    pairs = [
+        (np.asarray(network(images, training=False)), labels.numpy())
+        for images, labels in data.batches(split, 256)
+    ]
+    logits, labels = zip(*pairs, strict=True)
+    return np.concatenate(logits), np.concatenate(labels)

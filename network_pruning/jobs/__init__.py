@@ -1,0 +1,1 @@
+"""What a command does, composed from the wings: train, evaluate, sweep."""

@@ -1,0 +1,94 @@
+"""What a run shows in TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from PIL import Image
+from tensorboard.plugins.hparams import api as hparams
+
+from network_pruning.evaluation.rows import Row
+
+HISTOGRAMS = 10
+"""Weight histograms in a training, however many epochs it has."""
+
+
+class TrainingBoard:
+    """Curves and weight histograms of one training, epoch by epoch."""
+
+    def __init__(self, folder: Path, epochs: int) -> None:
+        """Opens the event files.
+
+        Args:
+            folder: Of the training, inside the run's tensorboard folder.
+            epochs: Planned, to spread the histograms.
+        """
+        self._writers = {
+            part: tf.summary.create_file_writer(str(folder / part))
+            for part in ("train", "validation")
+        }
+        self._every = max(1, epochs // HISTOGRAMS)
+
+    def __call__(
+        self, epoch: int, numbers: dict[str, float], network: keras.Model
+    ) -> None:
+        """Writes one epoch."""
+        for part, prefix in (("train", ""), ("validation", "val_")):
+            with self._writers[part].as_default(step=epoch + 1):
+                for name in ("loss", "cross_entropy", "accuracy"):
+                    tf.summary.scalar(f"epoch_{name}", numbers[prefix + name])
+                if part == "train" and (epoch + 1) % self._every == 0:
+                    for weight in network.trainable_weights:
+                        tf.summary.histogram(weight.name, weight)
+            self._writers[part].flush()
+
+
+def show_sweep(
+    folder: Path,
+    rows: Sequence[Row],
+    settings: dict[str, Any],
+    figures: Sequence[Path],
+) -> None:
+    """Writes the sweep, the hyper-parameters and the figures.
+
+    The step of a sweep's point is its sparsity in tenths of a percent.
+
+    Args:
+        folder: tensorboard folder of the run; earlier sweeps in it are replaced.
+        rows: Of the sweep.
+        settings: Hyper-parameters, flat.
+        figures: PNG files.
+    """
+    for old in folder.glob("sweep*/events.*"):
+        old.unlink()
+    for kind in ("weight", "unit"):
+        writer = tf.summary.create_file_writer(str(folder / f"sweep-{kind}"))
+        with writer.as_default():
+            for sparsity in sorted({row.sparsity for row in rows}):
+                at = [r for r in rows if r.kind == kind and r.sparsity == sparsity]
+                for name in ("accuracy", "loss", "cross_entropy", "ece", "nonzeros"):
+                    mean = np.mean([getattr(row, name) for row in at])
+                    tf.summary.scalar(
+                        f"sweep/{name}", mean, step=round(1000 * sparsity)
+                    )
+        writer.close()
+    writer = tf.summary.create_file_writer(str(folder / "sweep"))
+    with writer.as_default(step=0):
+        hparams.hparams({name: _flat(value) for name, value in settings.items()})
+        dense = [row.accuracy for row in rows if row.sparsity == 0]
+        if dense:
+            tf.summary.scalar("hparams/dense_accuracy", np.mean(dense))
+        for path in figures:
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            tf.summary.image(f"figures/{path.stem}", pixels[None])
+    writer.close()
+
+
+def _flat(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,261 @@
+"""The main job: train once per seed, prune over k, measure every network.
+
+Each cell (seed, k, kind) is measured once and appended to rows.csv; a command typed
+again computes only the cells that are missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tf_keras as keras
+from tqdm import tqdm
+
+from network_pruning.configs import SweepConfig
+from network_pruning.evaluation import metrics
+from network_pruning.evaluation.cost import cost_card
+from network_pruning.evaluation.predict import predict_logits
+from network_pruning.evaluation.rows import (
+    LatencyRow,
+    Row,
+    read_latency,
+    read_rows,
+    write_latency,
+    write_rows,
+)
+from network_pruning.jobs import cells
+from network_pruning.jobs.boards import TrainingBoard
+from network_pruning.jobs.devices import is_chief
+from network_pruning.jobs.fit import FitPlan, Training, finished, fit
+from network_pruning.pruning import gradual
+from network_pruning.runs import RunDir
+from network_pruning.types import Dataset
+
+log = logging.getLogger(__name__)
+
+PROOF_IMAGES = 256
+"""Validation images on which every shrunk network is proven equal to the masked one."""
+
+Key = tuple[int, float, str]
+
+
+@dataclass
+class Measured:
+    """The rows of a run, on disk after each addition."""
+
+    run: RunDir
+    rows: dict[Key, Row] = field(default_factory=dict)
+    latencies: dict[Key, LatencyRow] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, run: RunDir) -> Measured:
+        """Reads what a run has measured so far.
+
+        Raises:
+            DamagedFile: If a file is not what was written.
+        """
+        measured = cls(run)
+        for name, read, known in (
+            ("rows.csv", read_rows, measured.rows),
+            ("latency.csv", read_latency, measured.latencies),
+        ):
+            if run.exists(name):
+                try:
+                    known.update({_key(row): row for row in read(run.read_text(name))})
+                except ValueError as error:
+                    raise run.damaged(name, str(error)) from None
+        return measured
+
+    def add(self, row: Row, latency: LatencyRow) -> None:
+        """Keeps one network's numbers; the row last, as it marks the cell done."""
+        self.latencies[_key(latency)] = latency
+        self.rows[_key(row)] = row
+        ordered = [self.latencies[key] for key in sorted(self.latencies)]
+        self.run.write_text("latency.csv", write_latency(ordered))
+        self.run.write_text("rows.csv", write_rows(self.ordered()))
+
+    def ordered(self) -> list[Row]:
+        """Returns the rows by seed, sparsity and kind."""
+        return [self.rows[key] for key in sorted(self.rows)]
+
+
+def _key(row: Row | LatencyRow) -> Key:
+    return row.seed, row.sparsity, row.kind
+
+
+def train_all(
+    config: SweepConfig,
+    data: Dataset,
+    make_network: Callable[[], keras.Model],
+    run: RunDir,
+) -> dict[int, Training]:
+    """Trains one network for each seed, shares another run's, or takes up its own."""
+    return {
+        seed: _train(config, data, make_network, run, seed) for seed in config.seeds
+    }
+
+
+def _train(
+    config: SweepConfig,
+    data: Dataset,
+    make_network: Callable[[], keras.Model],
+    run: RunDir,
+    seed: int,
+) -> Training:
+    folder = f"checkpoints/seed={seed}"
+    identity = f"{config.digest('training')}-{data.fingerprint[:16]}"
+    if not config.force_train and is_chief(config.distribute):
+        _share(config, run, folder, identity)
+    plan = FitPlan(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seed=seed,
+        distribute=config.distribute,
+    )
+    board = run.path / "tensorboard" / f"seed={seed}"
+    return fit(
+        make_network,
+        data,
+        plan,
+        run,
+        folder,
+        identity=identity,
+        on_epoch=TrainingBoard(board, config.epochs),
+    )
+
+
+def _share(config: SweepConfig, run: RunDir, folder: str, identity: str) -> None:
+    """Copies a finished training with the same settings from another run."""
+    if run.exists(f"{folder}/training.json") or run.exists(f"{folder}/state.npz"):
+        return
+    for found in sorted(Path(config.output_dir).glob(f"*/{folder}/training.json")):
+        other = RunDir(found.parents[2])
+        if finished(other, folder).identity == identity:
+            log.info("training of %s taken from %s", folder, other.path)
+            run.adopt(found.parent, folder)
+            return
+
+
+def measure_all(
+    config: SweepConfig,
+    data: Dataset,
+    trainings: dict[int, Training],
+    run: RunDir,
+) -> Measured:
+    """Fills the cells of a sweep that are missing.
+
+    Returns:
+        Every row of the run.
+    """
+    measured = Measured.load(run)
+    wanted = [
+        (seed, k, kind)
+        for seed in config.seeds
+        for k in config.k_vals
+        for kind in cells.KINDS
+    ]
+    missing = [key for key in wanted if key not in measured.rows]
+    dense: dict[int, keras.Model] = {}
+    for key in tqdm(missing, desc="sweep", unit="network", disable=None):
+        seed = key[0]
+        if seed not in dense:
+            dense = {seed: trainings[seed].load(run, which_epoch(config))}
+        measured.add(*_measure(config, data, dense[seed], run, key))
+    return measured
+
+
+def which_epoch(config: SweepConfig) -> str:
+    """Returns which file of a training is pruned: val_loss, val_accuracy or last."""
+    return config.monitor if config.keep_best else "last"
+
+
+def _measure(
+    config: SweepConfig, data: Dataset, dense: keras.Model, run: RunDir, key: Key
+) -> tuple[Row, LatencyRow]:
+    seed, k, kind = key
+    if kind == "weight":
+        cut = cells.cut_weights(dense, k, config.scope)
+    else:
+        proof_images = data.x_valid[:PROOF_IMAGES]
+        cut = cells.cut_units(dense, k, config.scope, proof_images)
+    one_shot = None
+    if config.finetune_epochs:
+        logits = predict_logits(cut.network, data.x_test)
+        one_shot = metrics.accuracy(logits, data.y_test)
+        cut = _retrain(config, data, dense, cut, run, key)
+    if kind == "unit" or config.finetune_epochs:
+        run.write_model(f"{_name(key)}.keras", cut.network)
+    return _rows(cut, data, run, key, one_shot)
+
+
+def _name(key: Key) -> str:
+    seed, k, kind = key
+    return f"networks/seed={seed}/{kind}-k={k}"
+
+
+def _rows(
+    cut: cells.Cut, data: Dataset, run: RunDir, key: Key, one_shot: float | None
+) -> tuple[Row, LatencyRow]:
+    card = cost_card(cut.network, data)
+    row = Row(
+        *key,
+        accuracy=card.accuracy,
+        loss=card.cross_entropy + cut.penalty,
+        achieved_sparsity=cut.achieved,
+        cross_entropy=card.cross_entropy,
+        nll=card.nll,
+        ece=card.ece,
+        nonzeros=card.nonzeros,
+        params=card.params,
+        macs=card.macs,
+        keras_bytes=card.keras_bytes,
+        gzip_bytes=card.gzip_bytes,
+        tflite_bytes=card.tflite_bytes,
+        tflite_int8_bytes=card.tflite_int8_bytes,
+        certificate=cut.certificate,
+        accuracy_one_shot=one_shot,
+    )
+    return row, LatencyRow(*key, **dataclasses.asdict(card.latency))
+
+
+def _retrain(
+    config: SweepConfig,
+    data: Dataset,
+    dense: keras.Model,
+    cut: cells.Cut,
+    run: RunDir,
+    key: Key,
+) -> cells.Cut:
+    seed, k, kind = key
+    plan = FitPlan(
+        epochs=config.finetune_epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.finetune_learning_rate,
+        seed=seed,
+        schedule="cosine",
+    )
+    folder = f"finetune/seed={seed}/{kind}-k={k}"
+    if kind == "weight":
+        # Only epochs after the schedule's end have the sparsity that is asked for.
+        plan = dataclasses.replace(
+            plan, jit=False, select_from=config.finetune_epochs // 2
+        )
+        steps = plan.steps(data.size("train"))
+        training = fit(
+            lambda: cells.retrainable_weights(dense, k, steps),
+            data,
+            plan,
+            run,
+            folder,
+            after_update=gradual.advance,
+            export=gradual.strip,
+        )
+    else:
+        training = fit(lambda: cut.network, data, plan, run, folder)
+    network = training.load(run, which_epoch(config))
+    return dataclasses.replace(cut, network=network, penalty=cells.penalty_of(network))

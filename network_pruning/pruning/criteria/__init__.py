@@ -1,0 +1,84 @@
+"""Criteria: each scores the units of a group, higher = keep.
+
+A criterion is a function (model, group, data, seed, **options) -> Scores. To add one:
+a file with one `score`, a line in `CRITERIA`, a test. It never sees the test split.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from network_pruning.pruning.criteria import l1, l2, random
+from network_pruning.pruning.units import UnitGroup, find_groups
+from network_pruning.types import Dataset, Scores
+
+if TYPE_CHECKING:
+    import tf_keras as keras
+
+Criterion = Callable[..., Scores]
+
+CRITERIA: dict[str, Criterion] = {
+    "l1": l1.score,
+    "l2": l2.score,
+    "random": random.score,
+}
+"""Name -> criterion."""
+
+
+def score_units(
+    model: keras.Model,
+    criterion: str,
+    data: Dataset | None = None,
+    groups: Iterable[UnitGroup] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> dict[str, Scores]:
+    """Scores the units of a network.
+
+    Args:
+        model: Functional or Sequential tf_keras model.
+        criterion: One of `CRITERIA`.
+        data: Training data; None for criteria that read weights alone.
+        groups: Those to score; None finds all of the model.
+        seed: Of whatever the criterion draws.
+        **options: Of the criterion.
+
+    Returns:
+        Scores by group name; the price's seconds are measured here.
+
+    Raises:
+        ValueError: If the criterion or an option is unknown.
+    """  # noqa: DOC502
+    function = _known(criterion)
+    _check_options(criterion, function, options)
+    scores = {}
+    for group in find_groups(model) if groups is None else groups:
+        start = time.perf_counter()
+        found = function(model, group, data, seed, **options)
+        seconds = time.perf_counter() - start
+        scores[group.name] = replace(found, price=replace(found.price, seconds=seconds))
+    return scores
+
+
+def _known(name: str) -> Criterion:
+    if name in CRITERIA:
+        return CRITERIA[name]
+    near = difflib.get_close_matches(name, CRITERIA, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+        f"criterion: got {name!r}, expected one of {', '.join(CRITERIA)}.{hint}"
+    )
+
+
+def _check_options(name: str, function: Criterion, options: dict[str, Any]) -> None:
+    known = list(inspect.signature(function).parameters)[4:]
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(
+            f"criterion {name!r}: got the option {unknown[0]!r}, expected "
+            f"{'one of ' + ', '.join(known) if known else 'none'}."
+        )

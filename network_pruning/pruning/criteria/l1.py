@@ -1,0 +1,31 @@
+"""The l1 norm of a unit's incoming weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import tf_keras as keras
+
+from network_pruning.pruning.criteria._incoming import sum_incoming
+from network_pruning.pruning.units import UnitGroup
+from network_pruning.types import Dataset, Scores
+
+
+def score(
+    model: keras.Model, group: UnitGroup, data: Dataset | None = None, seed: int = 0
+) -> Scores:
+    """Scores each unit by sum |w| over its incoming weights, in all producers.
+
+    The bias is not counted. H. Li et al., "Pruning Filters for Efficient ConvNets",
+    ICLR 2017, section 3.1.
+
+    Args:
+        model: Not read; the group holds its layers.
+        group: The units.
+        data: Not read.
+        seed: Not read.
+
+    Returns:
+        Values float64 [n_units], exact.
+    """
+    del model, data, seed
+    return Scores(sum_incoming(group, np.abs))

@@ -1,0 +1,31 @@
+"""The l2 norm of a unit's incoming weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import tf_keras as keras
+
+from network_pruning.pruning.criteria._incoming import sum_incoming
+from network_pruning.pruning.units import UnitGroup
+from network_pruning.types import Dataset, Scores
+
+
+def score(
+    model: keras.Model, group: UnitGroup, data: Dataset | None = None, seed: int = 0
+) -> Scores:
+    """Scores each unit by sqrt(sum w^2) over its incoming weights, in all producers.
+
+    The norm of its kernel column, as the pruning sweep ranks units; the bias is not
+    counted.
+
+    Args:
+        model: Not read; the group holds its layers.
+        group: The units.
+        data: Not read.
+        seed: Not read.
+
+    Returns:
+        Values float64 [n_units], exact.
+    """
+    del model, data, seed
+    return Scores(np.sqrt(sum_incoming(group, np.square)))

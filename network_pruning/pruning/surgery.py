@@ -1,0 +1,153 @@
+"""Cuts units out: a narrower network of ordinary Keras layers, weights copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning.graph import Call, Descend, check_walkable, replay
+from network_pruning.pruning.layer_rules import Axes
+from network_pruning.pruning.units import LayerChannels, find_groups
+from network_pruning.types import BoolArray, Masks
+
+
+def shrink(model: keras.Model, masks: Masks) -> keras.Model:
+    """Removes units from a network.
+
+    Args:
+        model: Functional or Sequential tf_keras model; left as it is.
+        masks: Bool [n_units] by group name, True = keep; a group that is not named
+            keeps all.
+
+    Returns:
+        A functional model with the same names, types and graph, and narrower layers;
+        it loads where this project is not installed. Not compiled.
+
+    Raises:
+        ValueError: If the model has no graph to walk, a mask does not fit, or a layer
+            cannot be made again from its config.
+    """  # noqa: DOC502
+    groups = find_groups(model)
+    surgeon = _Surgeon(groups.channels, groups.vector(masks))
+    small = surgeon.rebuild(model)
+    surgeon.copy_weights()
+    return small
+
+
+def sliced_weights(
+    layer: keras.layers.Layer, channels: LayerChannels | None, vector: BoolArray
+) -> list[npt.NDArray[Any]]:
+    """Cuts the weights of one layer.
+
+    Args:
+        layer: The original.
+        channels: Its channels; None leaves the weights whole.
+        vector: Mask by slot.
+
+    Returns:
+        What stays of each weight, in the order of `layer.weights`.
+    """
+    values = [weight.numpy() for weight in layer.weights]
+    if channels is None or channels.rule is None:
+        return values
+    keep = {"in": vector[channels.inputs], "out": vector[channels.outputs]}
+    axes = {
+        id(getattr(layer, attribute, None)): axes
+        for attribute, axes in channels.rule.weight_axes.items()
+    }
+    return [
+        _sliced(value, axes.get(id(weight), ()), keep)
+        for weight, value in zip(layer.weights, values, strict=True)
+    ]
+
+
+def _sliced(
+    value: npt.NDArray[Any], axes: Axes, keep: dict[Any, BoolArray]
+) -> npt.NDArray[Any]:
+    for axis, side in zip(range(value.ndim - len(axes), value.ndim), axes, strict=True):
+        if side is not None:
+            value = np.compress(keep[side], value, axis)
+    return value
+
+
+class _Surgeon:
+    """Replays a graph with narrower layers, each made once however often called."""
+
+    def __init__(self, channels: dict[int, LayerChannels], vector: BoolArray) -> None:
+        self.channels = channels
+        self.vector = vector
+        self.layers: dict[int, tuple[keras.layers.Layer, keras.layers.Layer]] = {}
+        self.models: dict[int, keras.Model] = {}
+
+    def rebuild(self, model: keras.Model) -> keras.Model:
+        """Returns the narrower model, weights not yet copied."""
+        check_walkable(model)
+        inputs = self._inputs(model)
+        outputs = replay(model, inputs, self._apply, enter=self._enter)
+        return keras.Model(inputs, outputs, name=model.name)
+
+    def _inputs(self, model: keras.Model) -> Any:
+        flat = [self._input(x._keras_history.layer) for x in model.inputs]
+        return tf.nest.pack_sequence_as(model._nested_inputs, flat)
+
+    def _input(self, layer: keras.layers.InputLayer) -> Any:
+        config = layer.get_config()
+        channels = self.channels.get(id(layer))
+        if channels is not None and channels.inputs.size:
+            width = int(np.count_nonzero(self.vector[channels.inputs]))
+            config["batch_input_shape"] = (*config["batch_input_shape"][:-1], width)
+        return type(layer).from_config(config).output
+
+    def _apply(self, call: Call, args: Any, kwargs: Any) -> Any:
+        layer = call.layer
+        if id(layer) not in self.layers:
+            self.layers[id(layer)] = (layer, self._remade(call.path, layer))
+        return self.layers[id(layer)][1](*args, **kwargs)
+
+    def _remade(self, path: str, layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        for built_at in ("build_config", "batch_input_shape"):
+            config.pop(built_at, None)
+        channels = self.channels.get(id(layer))
+        if channels is not None and channels.rule.width_key:
+            width = int(np.count_nonzero(self.vector[channels.outputs]))
+            config[channels.rule.width_key] = width
+        try:
+            return type(layer).from_config(config)
+        except (KeyError, NotImplementedError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"layer {path!r} ({type(layer).__name__}) cannot be made again from "
+                f"its config, expected a get_config that names every argument: {error}"
+            ) from error
+
+    def _enter(self, call: Call, args: Any, kwargs: Any, descend: Descend) -> Any:
+        model = call.layer
+        if id(model) not in self.models:
+            inputs = self._inputs(model)
+            self.models[id(model)] = keras.Model(
+                inputs, descend(inputs), name=model.name
+            )
+        return self.models[id(model)](*args, **kwargs)
+
+    def copy_weights(self) -> None:
+        """Fills the new layers with slices of the old weights.
+
+        Raises:
+            ValueError: If a slice does not fit its new layer: a wrong layer rule.
+        """
+        pairs = []
+        for old, new in self.layers.values():
+            values = sliced_weights(old, self.channels.get(id(old)), self.vector)
+            shapes = [list(weight.shape) for weight in new.weights]
+            if shapes != [list(value.shape) for value in values]:
+                raise ValueError(
+                    f"layer {old.name!r}: its cut weights have the shapes "
+                    f"{[list(v.shape) for v in values]}, the new layer expects "
+                    f"{shapes}; mend the rule of {type(old).__name__}."
+                )
+            pairs += zip(new.weights, values, strict=True)
+        keras.backend.batch_set_value(pairs)

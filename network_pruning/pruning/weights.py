@@ -1,0 +1,246 @@
+"""One-shot pruning of single weights: masks by magnitude over the hidden kernels.
+
+The kernels of the output layers, those whose outputs reach the model's outputs without
+another mixer in between, are never pruned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning.graph import Call, leaf_layers, replay
+from network_pruning.pruning import masks as arithmetic
+from network_pruning.pruning.layer_rules import RULES
+from network_pruning.pruning.surgery import shrink
+from network_pruning.pruning.units import find_groups
+from network_pruning.types import BoolArray, FloatArray, Masks
+
+logger = logging.getLogger(__name__)
+KERNEL = "kernel"
+
+
+def hidden_mixers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Finds the layers whose kernels are pruned: all mixers but the output layers.
+
+    Returns:
+        Layer by path, in graph order. Layers without a rule are left out, and logged
+        where they have a kernel.
+
+    Raises:
+        ValueError: If the model has no graph to walk.
+    """  # noqa: DOC502
+    found = {}
+    last = _output_mixers(model)
+    for path, layer in leaf_layers(model):
+        rule = RULES.get(type(layer))
+        if rule is None and hasattr(layer, KERNEL):
+            logger.warning(
+                "%s: the kernel is not pruned, there is no rule for %s.",
+                *(path, type(layer).__name__),
+            )
+        elif rule is not None and rule.role == "mixer" and id(layer) not in last:
+            found[path] = layer
+    return found
+
+
+def _output_mixers(model: keras.Model) -> set[int]:
+    """Returns id(layer) of the mixers last seen before the outputs."""
+
+    def apply(call: Call, args: Any, kwargs: Any) -> Any:
+        rule = RULES.get(type(call.layer))
+        if rule is not None and rule.role == "mixer":
+            last = frozenset([id(call.layer)])
+        else:
+            values = tf.nest.flatten((args, kwargs))
+            seen = [v for v in values if isinstance(v, frozenset)]
+            last = frozenset().union(*seen)
+        return tf.nest.map_structure(lambda _: last, call.node.outputs)
+
+    outputs = replay(model, [frozenset()] * len(model.inputs), apply)
+    return set().union(*tf.nest.flatten(outputs))
+
+
+def hidden_kernels(model: keras.Model) -> dict[str, FloatArray]:
+    """Reads the kernels that weight pruning touches.
+
+    Returns:
+        Kernel by path, "<layer path>/kernel", in graph order.
+
+    Raises:
+        ValueError: If the model has no graph to walk.
+    """  # noqa: DOC502
+    return {
+        f"{path}/{KERNEL}": layer.kernel.numpy()
+        for path, layer in hidden_mixers(model).items()
+    }
+
+
+def weight_masks(
+    model: keras.Model, sparsity: float, scope: str = "layer"
+) -> dict[str, BoolArray]:
+    """Chooses the weights to keep: the largest magnitudes of the hidden kernels.
+
+    Args:
+        model: Functional or Sequential tf_keras model.
+        sparsity: Share of the weights to remove, in [0, 1).
+        scope: "layer" removes the share from each kernel; "global" from all together,
+            at least one weight of each stays.
+
+    Returns:
+        Masks by kernel path, bool [kernel.shape], True = keep.
+
+    Raises:
+        ValueError: If sparsity or scope is out of range, or a weight is NaN.
+    """
+    magnitudes = {path: np.abs(k) for path, k in hidden_kernels(model).items()}
+    if scope == "global":
+        return arithmetic.keep_largest_global(magnitudes, sparsity)
+    if scope != "layer":
+        raise ValueError(f"scope: got {scope!r}, expected 'layer' or 'global'.")
+    return {p: arithmetic.keep_largest(m, sparsity) for p, m in magnitudes.items()}
+
+
+def prune_weights(
+    model: keras.Model,
+    sparsity: float | None = None,
+    scope: str = "layer",
+    masks: Masks | None = None,
+) -> keras.Model:
+    """Sets the smallest weights of the hidden kernels to zero, in a copy.
+
+    Args:
+        model: Functional or Sequential tf_keras model; left as it is.
+        sparsity: Share of the weights to remove, in [0, 1); or give `masks`.
+        scope: "layer" or "global", see `weight_masks`.
+        masks: By kernel path, bool [kernel.shape]; kernels not named stay whole.
+
+    Returns:
+        An ordinary functional model with the same layers, and zeros.
+
+    Raises:
+        ValueError: If not exactly one of sparsity and masks is given, or a value is out
+            of range, or a mask does not fit.
+    """
+    if (sparsity is None) == (masks is None):
+        raise ValueError(
+            f"prune_weights: got sparsity={sparsity!r} and "
+            f"{'no' if masks is None else 'also'} masks, expected exactly one of them."
+        )
+    if masks is None:
+        masks = weight_masks(model, sparsity, scope)
+    copy = shrink(model, {})
+    kernels = _masked_kernels(copy, masks)
+    keras.backend.batch_set_value(list(kernels.values()))
+    return copy
+
+
+def _masked_kernels(
+    model: keras.Model, masks: Masks
+) -> dict[str, tuple[tf.Variable, FloatArray]]:
+    """Applies masks to kernels, leaving the kernels alone.
+
+    Returns:
+        (variable, kernel * mask) by kernel path.
+
+    Raises:
+        ValueError: If a mask does not fit.
+    """
+    layers = {f"{p}/{KERNEL}": layer for p, layer in leaf_layers(model)}
+    masked = {}
+    for path, mask in masks.items():
+        kernel = getattr(layers.get(path), KERNEL, None)
+        if kernel is None or tuple(kernel.shape) != np.shape(mask):
+            shape = "no such kernel" if kernel is None else list(kernel.shape)
+            raise ValueError(
+                f"mask of {path!r}: got shape {list(np.shape(mask))}, expected {shape}."
+            )
+        value = kernel.numpy()
+        masked[path] = (kernel, np.where(mask, value, np.zeros((), value.dtype)))
+    return masked
+
+
+def unit_weight_masks(model: keras.Model, masks: Masks) -> dict[str, BoolArray]:
+    """Expresses unit masks as weight masks: the cut units' own columns are zero.
+
+    The rows of the next layer that read them are kept: the sweep's unit pruning, whose
+    penalty counts them.
+
+    Args:
+        model: Functional or Sequential tf_keras model.
+        masks: Bool [n_units] by group name, True = keep.
+
+    Returns:
+        Masks by kernel path, bool [kernel.shape], of every producer of a group.
+
+    Raises:
+        ValueError: If a mask does not fit.
+    """  # noqa: DOC502
+    groups = find_groups(model)
+    vector = groups.vector(masks)
+    found = {}
+    for channels in groups.channels.values():
+        axes = channels.rule.weight_axes.get(KERNEL, ()) if channels.rule else ()
+        if "out" in axes and channels.outputs.any():
+            kernel = channels.layer.kernel
+            shape = [1] * kernel.shape.rank
+            shape[axes.index("out") - len(axes)] = -1
+            keep = vector[channels.outputs].reshape(shape)
+            found[f"{channels.path}/{KERNEL}"] = np.broadcast_to(keep, kernel.shape)
+    return found
+
+
+def masked_penalty(model: keras.Model, masks: Masks) -> float:
+    """Sums the weight penalties, each kernel under its mask.
+
+    Args:
+        model: Functional or Sequential tf_keras model.
+        masks: By kernel path, bool [kernel.shape]; kernels not named count whole.
+
+    Returns:
+        Sum over all regularised weights w of regulariser(w * mask). With nothing
+        masked it equals `sum(model.losses)`, where no activity is penalised.
+
+    Raises:
+        ValueError: If a mask does not fit.
+    """  # noqa: DOC502
+    masked = {
+        id(kernel): value for kernel, value in _masked_kernels(model, masks).values()
+    }
+    total = 0.0
+    for _, layer in leaf_layers(model):
+        for variable, regulariser in _regularised(layer):
+            value = masked.get(id(variable), variable)
+            total += float(regulariser(tf.convert_to_tensor(value)))
+    return total
+
+
+def _regularised(layer: keras.layers.Layer) -> Iterator[tuple[tf.Variable, Any]]:
+    """Yields (weight, regulariser) by Keras' naming: kernel, kernel_regularizer."""
+    suffix = "_regularizer"
+    for attribute, regulariser in vars(layer).items():
+        stem = attribute.removesuffix(suffix)
+        if stem == attribute or stem == "_activity" or regulariser is None:
+            continue
+        weight = getattr(layer, stem, None)
+        if weight is None:
+            weight = getattr(layer, f"{stem}_kernel", None)
+        if weight is not None:
+            yield weight, regulariser
+
+
+def achieved_sparsity(model: keras.Model) -> dict[str, float]:
+    """Returns the share of exact zeros in each hidden kernel, by kernel path.
+
+    Raises:
+        ValueError: If the model has no graph to walk.
+    """  # noqa: DOC502
+    return {
+        path: 1 - np.count_nonzero(kernel) / kernel.size
+        for path, kernel in hidden_kernels(model).items()
+    }

@@ -1,0 +1,230 @@
+"""The training step that every trainer refines, and the loop that runs it fast.
+
+`Trainer` is an ordinary Keras model with its own train_step: compile and fit it as any
+other, under any tf.distribute strategy. `ResidentLoop` runs the same step over data that
+lies on the device, a whole epoch in one traced function, which is much faster for
+networks whose step is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning import losses
+
+AfterUpdate = Callable[[keras.Model], None]
+
+
+class DivergedError(ValueError):
+    """The loss is no longer a number."""
+
+
+class Trainer(keras.Model):
+    """Teaches a classifier with cross entropy on labels, plus its own penalties.
+
+    Attributes:
+        network: The model that is taught: images -> logits [n, classes].
+    """
+
+    def __init__(
+        self, network: keras.Model, after_update: AfterUpdate | None = None
+    ) -> None:
+        """Wraps a network.
+
+        Args:
+            network: A model that ends in logits.
+            after_update: Called with the network, inside the traced step, after each
+                update (to hold masks, to take a proximal step).
+        """
+        super().__init__(name="trainer")
+        self.network = network
+        self.after_update = after_update
+        self.trackers = {
+            name: keras.metrics.Mean(name)
+            for name in ("loss", "cross_entropy", "accuracy")
+        }
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means that Keras resets at each epoch."""
+        return list(self.trackers.values())
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the network's logits."""
+        return self.network(inputs, training=training)
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Takes one step.
+
+        Args:
+            data: This replica's images [n, h, w, c] and labels int [n].
+
+        Returns:
+            Means since the epoch began: loss (cross entropy + penalty), cross_entropy
+            (nats), accuracy.
+        """
+        images, labels = data
+        with tf.GradientTape() as tape:
+            logits = self.network(images, training=True)
+            each = losses.cross_entropy(logits, labels)
+            loss = share_of_mean(each) + share_of_sum(self.network.losses)
+        self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)
+        if self.after_update is not None:
+            self.after_update(self.network)
+        return self._track(each, logits, labels)
+
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Measures one batch; the same numbers as `train_step`, nothing is updated."""
+        images, labels = data
+        logits = self.network(images, training=False)
+        return self._track(losses.cross_entropy(logits, labels), logits, labels)
+
+    def _track(
+        self, each: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        penalty = tf.add_n([0.0 * each[0], *self.network.losses])
+        right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+        self.trackers["loss"].update_state(each + penalty)
+        self.trackers["cross_entropy"].update_state(each)
+        self.trackers["accuracy"].update_state(tf.cast(right, tf.float32))
+        return {name: tracker.result() for name, tracker in self.trackers.items()}
+
+
+def share_of_mean(each: tf.Tensor) -> tf.Tensor:
+    """Returns this replica's share of the mean over the global batch.
+
+    The shares of all replicas, whose gradients tf.distribute adds, sum to the mean; it
+    holds for ragged batches, which replicas split unevenly.
+
+    Args:
+        each: One value an example of this replica [n].
+    """
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return tf.reduce_mean(each)
+    count = tf.cast(tf.size(each), each.dtype)
+    return tf.reduce_sum(each) / replicas.all_reduce("sum", count)
+
+
+def share_of_sum(terms: list[tf.Tensor]) -> tf.Tensor:
+    """Returns this replica's share of a sum that every replica computes whole."""
+    replicas = tf.distribute.get_replica_context()
+    count = 1 if replicas is None else replicas.num_replicas_in_sync
+    return tf.add_n([tf.constant(0.0), *terms]) / count
+
+
+class ResidentLoop:
+    """Runs epochs of a trainer's step in one traced function.
+
+    Images and labels are held as tensors; a step gathers its batch from them. For dense
+    networks the step is compiled (jit): forward, backward and the optimiser's update
+    become a few fused kernels, where the optimiser is most of the saving.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        images: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        batch_size: int,
+        jit: bool,
+    ) -> None:
+        """Puts the data in place.
+
+        Args:
+            trainer: Compiled with an optimiser.
+            images: All training images [n, h, w, c].
+            labels: Their labels [n].
+            batch_size: Examples in a step.
+            jit: Whether to compile the step with XLA (slower for convolutions on CPU).
+        """
+        trainer.optimizer.build(trainer.network.trainable_variables)
+        self.trainer = trainer
+        self.batch_size = batch_size
+        self._images = tf.constant(images)
+        self._labels = tf.constant(labels)
+        self._step = tf.function(trainer.train_step, jit_compile=jit)
+        self._run = tf.function(self._steps)
+
+    def epoch(self, order: npt.NDArray[np.integer[Any]]) -> dict[str, float]:
+        """Trains on every example once.
+
+        Args:
+            order: A permutation of the examples; batches are consecutive pieces.
+
+        Returns:
+            The trainer's means over the epoch.
+
+        Raises:
+            DivergedError: If the loss stops being finite; no step is taken after that.
+        """
+        for tracker in self.trainer.metrics:
+            tracker.reset_state()
+        full = len(order) // self.batch_size * self.batch_size
+        pieces = order[:full].reshape(-1, self.batch_size), order[full:].reshape(1, -1)
+        done, logs = 0, {}
+        for piece in pieces:
+            if piece.size:
+                count, logs = self._run(tf.constant(piece, tf.int32))
+                done += int(count)
+                check_finite(float(logs["loss"]), done)
+        return {name: float(value) for name, value in logs.items()}
+
+    def _steps(self, batches: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the number of steps taken and the means after the last."""
+        logs = self._take(batches[0])
+        step = tf.constant(1)
+        while step < tf.shape(batches)[0] and tf.math.is_finite(logs["loss"]):
+            logs = self._take(batches[step])
+            step += 1
+        return step, logs
+
+    def _take(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self._step((
+            tf.gather(self._images, rows),
+            tf.gather(self._labels, rows),
+        ))
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Judges a loss.
+
+    Raises:
+        DivergedError: If it is NaN or infinite.
+    """
+    if not np.isfinite(loss):
+        raise DivergedError(f"the loss became {loss} at step {step} of epoch")
+
+
+def is_dense(network: keras.Model) -> bool:
+    """Returns whether no layer convolves or recurs, so that jit pays on a CPU."""
+    heavy = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    return not any(
+        isinstance(layer, (*heavy, keras.layers.RNN))
+        for layer in network._flatten_layers()
+    )
+
+
+def reseed(network: keras.Model, *seed: int) -> None:
+    """Starts every random layer (Dropout ...) from a seed of its own.
+
+    Called at each epoch with the epoch's number, it makes a resumed training draw what
+    an undisturbed one draws. Needs keras.backend.experimental.enable_tf_random_generator
+    before the network is built.
+
+    Args:
+        network: The model whose layers draw.
+        *seed: Whole numbers that name the moment, say (seed, epoch).
+    """
+    for position, layer in enumerate(network._flatten_layers()):
+        source = getattr(layer, "_random_generator", None)
+        generator = getattr(source, "_generator", None)
+        if generator is not None:
+            drawn = np.random.default_rng([*seed, position]).integers(2**31)
+            generator.reset_from_seed(int(drawn))

@@ -1,0 +1,247 @@
+import dataclasses
+import io
+import logging
+import math
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
+from tf_keras.src.saving import saving_lib
+
+from models import build
+from network_pruning.evaluation import cost, metrics
+
+layers = keras.layers
+
+
+def tiny():
+    keras.utils.set_random_seed(0)
+    return build("mlp", (4, 4, 1), 3, widths=(6, 5))
+
+
+class Images:
+    """A Dataset of noise, as small as its Protocol allows."""
+
+    num_classes = 3
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.x = {s: rng.random((23, 4, 4, 1), np.float32) for s in ("train", "test")}
+        self.y = {s: rng.integers(0, 3, 23) for s in ("train", "test")}
+
+    def batches(self, split, size, seed=None, augment=None):
+        pairs = tf.data.Dataset.from_tensor_slices((self.x[split], self.y[split]))
+        return pairs.batch(size)
+
+
+def test_counts_of_the_spec_mlp():
+    model = build("mlp", (28, 28, 1), 10)
+    assert cost.count_params(model) == cost.count_macs(model) == 2_386_000
+    assert cost.count_nonzeros(model) == 2_386_000
+
+
+def test_moving_statistics_are_no_params_and_zeros_no_nonzeros():
+    model = build("mlp", (4, 4, 1), 3, widths=(6,), batch_norm=True, use_bias=True)
+    # kernel, bias, gamma, beta; kernel, bias
+    assert cost.count_params(model) == 96 + 6 + 6 + 6 + 18 + 3
+    # Biases and beta begin at zero, gamma at one.
+    assert cost.count_nonzeros(model) == 96 + 6 + 18
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer", "macs"),
+    [
+        ((5, 7), layers.Dense(3), 5 * 7 * 3),
+        ((8, 6, 4), layers.Conv2D(5, 3), 6 * 4 * 9 * 4 * 5),
+        ((8, 6, 4), layers.Conv2D(6, 3, strides=2, groups=2), 3 * 2 * 9 * 2 * 6),
+        ((8, 6, 4), layers.Conv2D(5, 3, padding="same", dilation_rate=2), 48 * 180),
+        ((9, 4), layers.Conv1D(5, 3), 7 * 3 * 4 * 5),
+        ((8, 6, 4), layers.DepthwiseConv2D(3, depth_multiplier=2), 24 * 9 * 4 * 2),
+        (
+            (8, 6, 4),
+            layers.SeparableConv2D(5, 3, depth_multiplier=2),
+            24 * (9 * 8 + 8 * 5),
+        ),
+        ((4, 3, 2), layers.Conv2DTranspose(5, 3, strides=2), 12 * 9 * 2 * 5),
+        ((8, 6, 4), layers.BatchNormalization(), 0),
+        ((8, 6, 4), layers.MaxPooling2D(), 0),
+        ((6,), layers.PReLU(), 0),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, layers.Layer) else None,
+)
+def test_macs_of_one_layer(shape, layer, macs):
+    inputs = keras.Input(shape)
+    assert cost.count_macs(keras.Model(inputs, layer(inputs))) == macs
+
+
+def test_macs_agree_with_tensorflows_profiler():
+    inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, use_bias=False)(inputs)
+    x = layers.Conv2D(6, 3, strides=2, padding="same", use_bias=False)(x)
+    outputs = layers.Dense(4, use_bias=False)(layers.Flatten()(x))
+    model = keras.Model(inputs, outputs)
+    traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(
+        tf.TensorSpec((1, 12, 12, 3))
+    )
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    counted = tf.compat.v1.profiler.profile(
+        convert_variables_to_constants_v2(traced).graph, options=options
+    )
+    assert 2 * cost.count_macs(model) == counted.total_float_ops
+
+
+def test_a_shared_layer_counts_at_each_call():
+    shared = layers.Dense(4)
+    inputs = keras.Input((4,))
+    assert cost.count_macs(keras.Model(inputs, shared(shared(inputs)))) == 2 * 16
+
+
+def test_a_nested_model_counts_at_each_call():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4)])
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2)(inner(inner(inputs))))
+    assert cost.count_macs(model) == 2 * 16 + 8
+
+
+def test_an_unknown_layer_with_weights_gives_none_and_its_name(caplog):
+    inputs = keras.Input((5, 3))
+    outputs = layers.Dense(2)(layers.LSTM(4, name="memory")(inputs))
+    with caplog.at_level(logging.WARNING):
+        assert cost.count_macs(keras.Model(inputs, outputs)) is None
+    assert "memory (LSTM)" in caplog.text
+
+
+def test_a_subclass_does_not_inherit_a_rule(caplog):
+    class Twice(layers.Dense):
+        def call(self, x):
+            return super().call(x) + super().call(x)
+
+    inputs = keras.Input((3,))
+    assert cost.count_macs(keras.Model(inputs, Twice(2)(inputs))) is None
+    assert "Twice" in caplog.text
+
+
+def test_an_open_shape_gives_none(caplog):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, layers.Conv2D(2, 3, name="first")(inputs))
+    assert cost.count_macs(model) is None
+    assert "first has open shapes" in caplog.text
+
+
+def test_sizes_leave_the_optimizer_out():
+    model = tiny()
+    before = cost.keras_bytes(model), cost.gzip_bytes(model)
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 4, 4, 1)), np.ones((4, 3)), verbose=0)
+    model.set_weights(tiny().get_weights())
+    assert (cost.keras_bytes(model), cost.gzip_bytes(model)) == before
+
+
+def test_the_keras_size_is_that_of_a_saved_file(tmp_path):
+    model = tiny()
+    model.save(tmp_path / "model.keras")
+    assert cost.keras_bytes(model) == (tmp_path / "model.keras").stat().st_size
+
+
+def test_gzip_gains_from_zeros_and_keras_does_not():
+    model = build("mlp", (8, 8, 1), 3, widths=(60, 50))
+    before = cost.keras_bytes(model), cost.gzip_bytes(model)
+    model.set_weights([w * (np.abs(w) > 0.2) for w in model.get_weights()])
+    assert cost.keras_bytes(model) == before[0]
+    assert cost.gzip_bytes(model) < 0.6 * before[1]
+
+
+def test_the_card_judges_the_split_it_is_given():
+    model, data = tiny(), Images()
+    card = cost.cost_card(model, data, latency=False)
+    logits = model(data.x["test"]).numpy()
+    labels = data.y["test"]
+    assert card.accuracy == metrics.accuracy(logits, labels)
+    assert card.cross_entropy == pytest.approx(metrics.cross_entropy(logits, labels))
+    assert card.ece == pytest.approx(metrics.ece(logits, labels))
+    assert card.latency is None
+    other = cost.cost_card(model, data, latency=False, split="train")
+    assert other.cross_entropy != card.cross_entropy
+
+
+def test_quality_is_over_all_batches(monkeypatch):
+    model, data = tiny(), Images()
+    whole = cost.cost_card(model, data, latency=False)
+    monkeypatch.setattr(cost, "BATCH", 5)
+    parts = cost.cost_card(model, data, latency=False)
+    assert parts.cross_entropy == pytest.approx(whole.cross_entropy, rel=1e-6)
+
+
+def test_the_card_without_data_has_no_quality():
+    card = cost.cost_card(tiny())
+    assert (card.accuracy, card.cross_entropy, card.nll, card.ece) == (None,) * 4
+    assert card.params == 6 * 16 + 30 + 15
+    assert card.tflite_int8_bytes > 0
+    assert card.latency.litert_median_us > 0
+
+
+def test_a_network_without_litert_form_still_has_a_card(caplog):
+    inputs = keras.Input((4,))
+    outputs = layers.Lambda(lambda x: tf.math.igamma(x, x))(layers.Dense(2)(inputs))
+    card = cost.cost_card(keras.Model(inputs, outputs), latency=False)
+    assert card.tflite_bytes is None and card.params == 10
+    assert "no LiteRT form" in caplog.text
+
+
+CARD = """
+import time
+import tf_keras as keras
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
+
+from models import build
+from network_pruning.evaluation.cost import cost_card
+keras.utils.set_random_seed(0)
+model = build("mlp", (4, 4, 1), 3, widths=(6, 5))
+print(cost_card(model, latency=False))
+time.sleep(1.1)  # to another date_saved
+print(cost_card(model, latency=False))
+"""
+
+
+@pytest.mark.slow
+def test_the_card_is_the_same_in_another_process_and_at_another_time():
+    done = subprocess.run(
+        [sys.executable, "-c", CARD], capture_output=True, text=True, check=True
+    )
+    here = str(cost.cost_card(tiny(), latency=False))
+    assert done.stdout.splitlines() == [here, here]
+
+
+def test_the_date_of_saving_does_not_count(monkeypatch):
+    model = tiny()
+    first = cost.gzip_bytes(model)
+
+    class Later(saving_lib.datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2031, 7, 9, 1, 2, 3)
+
+    monkeypatch.setattr(saving_lib.datetime, "datetime", Later)
+    assert b"2031-07-09" in _metadata(cost._archive(model))
+    assert cost.gzip_bytes(model) == first
+
+
+def _metadata(archive):
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        return file.read("metadata.json")
+
+
+def test_a_card_is_frozen():
+    card = cost.cost_card(tiny(), latency=False)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        card.params = math.inf
