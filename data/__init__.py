@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from data import availability
 from data.errors import DatasetError
-from data.resolve import ALIASES, Alias, Place, resolve
+from data.registry import ALIASES, Alias, Place, resolve
 
 if TYPE_CHECKING:
     from data.arrays import ArrayDataset
@@ -42,7 +42,7 @@ def check(name: str) -> None:
 
     Raises:
         DatasetError: If it is neither an alias, nor a path, nor a TFDS name.
-    """  # noqa: DOC502 - raised by resolve
+    """
     resolve(name)
 
 
@@ -52,7 +52,7 @@ def check_available(name: str) -> None:
     Raises:
         DatasetError: If the name is unknown, or the set is neither prepared here nor
             to be fetched from here; the line names the remedy.
-    """  # noqa: DOC502 - raised by resolve and availability
+    """
     place = resolve(name)
     if place.kind == "tfds":
         availability.check_available(place.alias.tfds or name)
@@ -111,7 +111,7 @@ def load(
 
     Raises:
         DatasetError: If it cannot be had; one line with the remedy.
-    """  # noqa: DOC502 - raised all along the way
+    """
     check_options(num_valid, split, seed, image_size)
     place = resolve(name)
     size = image_size or place.alias.image_size

@@ -5,10 +5,11 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.npyio import NpzFile
 
 from data.errors import DatasetError
 from data.images import (
@@ -19,6 +20,8 @@ from data.images import (
     count_classes,
     resize,
 )
+
+NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
 def read(path: Path, image_size: tuple[int, int] | None = None) -> Delivered:
@@ -59,22 +62,25 @@ def read(path: Path, image_size: tuple[int, int] | None = None) -> Delivered:
 
 def _arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {
-                key: stored[key]
-                for key in ("x_train", "y_train", "x_test", "y_test")
-                if key in stored.files
-            }
+        with path.open("rb") as file, _load(file) as stored:
+            return {key: stored[key] for key in NAMES if key in stored.files}
     except ValueError as error:
         raise DatasetError(
             f"{path}: holds pickled objects or is no .npz file ({_first_line(error)}); "
             f"expected plain arrays written by np.savez"
         ) from error
-    except (OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(
             f"{path}: damaged or truncated ({_first_line(error)}); expected a .npz "
             f"file written by np.savez, make it again"
         ) from error
+
+
+def _load(file: BinaryIO) -> NpzFile:
+    stored = np.load(file, allow_pickle=False)
+    if not isinstance(stored, NpzFile):
+        raise ValueError("one array alone")
+    return stored
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from data.errors import DatasetError
 
 Rows = npt.NDArray[np.int64]
-HOW = ("random", "first")
 STREAM_RUNS = 100
 """Runs of records that make up a random part of a streamed dataset."""
 
@@ -196,7 +195,22 @@ def seeded_runs(total: int, count: int, seed: int) -> Rows:
     return drawn + shifts[drawn * pieces // max(count, 1)]
 
 
-def runs(rows: Rows) -> list[tuple[int, int]]:
-    """Returns the runs (from, to), `to` excluded, that ascending rows consist of."""
+def runs(rows: Rows, longest: int | None = None) -> list[tuple[int, int]]:
+    """Joins ascending rows into runs.
+
+    Args:
+        rows: int64, ascending, not empty.
+        longest: Most rows of a run, or None: no limit.
+
+    Returns:
+        Runs (from, to), ascending, `to` excluded.
+    """
     ends = np.flatnonzero(np.diff(rows) != 1) + 1
-    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, ends)]
+    whole = [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, ends)]
+    if longest is None:
+        return whole
+    return [
+        (begin, min(begin + longest, stop))
+        for start, stop in whole
+        for begin in range(start, stop, longest)
+    ]

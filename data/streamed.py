@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+import numpy as np
+
 from data import splits
 from data.batching import SPLITS, Augment, augmented, check_request, seed_pair
 from data.tfds_source import TfdsSource
@@ -14,8 +16,10 @@ from data.tfds_source import TfdsSource
 if TYPE_CHECKING:
     import tensorflow as tf
 
+RUN_RECORDS = 1000
+"""Records read in a row; the runs come in a seeded order."""
 SHUFFLE_RECORDS = 4096
-"""Encoded images held to be shuffled; the order of the files is shuffled as well."""
+"""Encoded images held to be shuffled on top of that."""
 
 
 class StreamedDataset:
@@ -81,7 +85,8 @@ class StreamedDataset:
             split: "train", "valid" or "test".
             size: Images per batch; the last may have fewer.
             seed: None keeps the stored order; an int or ints, say [seed, epoch],
-                shuffles files and then records in a buffer, the same way each time.
+                shuffles runs of records and then records in a buffer, the same way
+                each time.
             augment: (images [b, h, w, c], seed pair int32 [2]) -> images, a transform
                 of training batches; the seed pair is another for every batch.
 
@@ -93,12 +98,14 @@ class StreamedDataset:
         import tensorflow as tf
 
         stored = "test" if split == "test" and "test" in self._source.sizes else "train"
-        files, order = (None, None) if seed is None else seed_pair(seed)
-        runs = splits.runs(self.split_indices[split])
-        pairs = self._source.pairs(stored, runs, shuffle_seed=files)
+        runs = splits.runs(self.split_indices[split], longest=RUN_RECORDS)
+        if seed is not None:
+            order = np.random.default_rng(seed).permutation(len(runs))
+            runs = [runs[number] for number in order]
+        pairs = self._source.pairs(stored, runs)
         if seed is not None:
             pairs = pairs.shuffle(
-                SHUFFLE_RECORDS, order, reshuffle_each_iteration=False
+                SHUFFLE_RECORDS, seed_pair(seed)[0], reshuffle_each_iteration=False
             )
         batches = pairs.map(self._decode, num_parallel_calls=tf.data.AUTOTUNE)
         batches = augmented(batches.batch(size), augment, seed)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from data.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def find_fields(name: str, features: Any) -> Fields:
         names = tuple(sorted(attributes))
         shape = _shape(name, inner[image_key])
         return Fields(image_key, "attributes", shape, len(names), names, True)
-    described = ", ".join(f"{k} ({type(v).__name__})" for k, v in inner.items())
+    described = ", ".join(f"{k} ({type(v).__name__})" for k, v in sorted(inner.items()))
     raise DatasetError(
         f"dataset {name!r}: no image-classification set; its records hold "
         f"{described or type(features).__name__}, expected one Image and one "
@@ -95,18 +97,18 @@ def _only(features: dict[str, Any], usual: str, kind: type) -> str | None:
 
 
 def _all_boolean(feature: Any) -> bool:
-    import numpy as np
     import tensorflow_datasets as tfds
 
     return isinstance(feature, tfds.features.FeaturesDict) and all(
-        inner.np_dtype == np.bool_ for inner in feature.values()
+        np.dtype(inner.np_dtype) == np.bool_ for inner in feature.values()
     )
 
 
 def _shape(name: str, image: Any) -> tuple[int | None, int | None, int]:
-    if image.np_dtype != "uint8" or image.shape[-1] not in {1, 3}:
+    dtype = np.dtype(image.np_dtype)
+    if dtype != np.uint8 or image.shape[-1] not in {1, 3}:
         raise DatasetError(
-            f"dataset {name!r}: images of shape {image.shape} and dtype "
-            f"{image.np_dtype}, expected uint8 with 1 or 3 channels"
+            f"dataset {name!r}: images of shape {image.shape} and dtype {dtype}, "
+            f"expected uint8 with 1 or 3 channels"
         )
     return image.shape

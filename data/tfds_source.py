@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ class TfdsSource:
         return {"train": train}
 
     def _is_labelled(self, stored: str) -> bool:
-        with self.reading():
+        with self._reading():
             first = self._open(stored).take(1).as_numpy_iterator()
             return all((label >= 0).all() for _, label in first)
 
@@ -86,15 +87,12 @@ class TfdsSource:
         stored = int(self.builder.info.dataset_size)
         return max(4 * pixels, stored) <= images.MEMORY_LIMIT
 
-    def pairs(
-        self, split: str, runs: Runs, *, shuffle_seed: int | None = None
-    ) -> tf.data.Dataset:
+    def pairs(self, split: str, runs: Runs) -> tf.data.Dataset:
         """Opens runs of records.
 
         Args:
             split: "train" or "test".
-            runs: Which records, as (from, to).
-            shuffle_seed: None keeps the stored order; else the files are shuffled.
+            runs: Which records, as (from, to), in the order they are to come in.
 
         Returns:
             Pairs (image as png or jpeg bytes, label).
@@ -108,30 +106,23 @@ class TfdsSource:
         ]
         return self._open(
             sum(pieces[1:], start=pieces[0]),
-            shuffle_seed=shuffle_seed,
             decoders={self.fields.image: tfds.decode.SkipDecoding()},
         )
 
     def _open(
         self,
         instruction: Any,
-        *,
         decoders: dict[str, Any] | None = None,
-        shuffle_seed: int | None = None,
     ) -> tf.data.Dataset:
-        """Returns pairs in stored order or, under a seed, their files shuffled."""
-        import tensorflow as tf
+        """Returns pairs (image, label) in the order of instruction and records."""
         import tensorflow_datasets as tfds
 
-        config = tfds.ReadConfig(
-            try_autocache=False,
-            interleave_cycle_length=1 if shuffle_seed is None else 16,
-            shuffle_seed=shuffle_seed,
-        )
+        # More than one file at a time would mix the records.
+        config = tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1)
         config.options.deterministic = True
         records = self.builder.as_dataset(
             split=instruction,
-            shuffle_files=shuffle_seed is not None,
+            shuffle_files=False,
             decoders=decoders,
             read_config=config,
         )
@@ -158,37 +149,32 @@ class TfdsSource:
         labels = []
         # Images that differ in size cannot be batched before they are resized.
         size = 1 if None in self.fields.shape else BATCH
-        with self.reading():
+        with self._reading():
             batches = self._open(self._stored[split]).batch(size)
             for x, y in batches.as_numpy_iterator():
-                resized = images.resize(x, self.image_shape[:2])
-                pixels[done : done + len(x)] = resized[: count - done]
+                pixels[done : done + len(x)] = images.resize(x, self.image_shape[:2])
                 labels.append(y)
                 done += len(x)
-        if done != count:
-            raise self.damage(f"expected {count} records in {split!r}, found {done}")
         targets = np.concatenate(labels)
         images.check_range(
             targets, 2 if self.fields.multi_label else self.fields.num_classes, "labels"
         )
         return pixels, targets
 
+    # Turns TensorFlow's reading errors into one line.
     @contextlib.contextmanager
-    def reading(self) -> Generator[None, None, None]:
-        """Turns TensorFlow's reading errors into a DatasetError of one line."""
+    def _reading(self) -> Generator[None, None, None]:
         import tensorflow as tf
 
         try:
             yield
         except tf.errors.OpError as error:
-            raise self.damage(error.message.splitlines()[0]) from error
-
-    def damage(self, reason: str) -> DatasetError:
-        """Returns the error for files that are not what they should be."""
-        return DatasetError(
-            f"dataset {self.name!r}: {self.builder.data_dir} is damaged ({reason}); "
-            f"prepare it again with `tfds build {self.builder.name} --overwrite`"
-        )
+            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", _first_line(error.message))
+            raise DatasetError(
+                f"dataset {self.name!r}: {self.builder.data_dir} is damaged "
+                f"({reason.strip()}); prepare it again with "
+                f"`tfds build {self.builder.name} --overwrite`"
+            ) from error
 
 
 def _open_builder(name: str, tfds_name: str) -> Any:
@@ -230,5 +216,5 @@ def _prepare(name: str, tfds_name: str) -> Any:
     return builder
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception | str) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

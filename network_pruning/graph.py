@@ -75,7 +75,7 @@ def replay(
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     return _Replay(apply, enter).run(model, inputs, prefix)
 
 
@@ -141,7 +141,7 @@ def leaf_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     seen: dict[int, tuple[str, keras.layers.Layer]] = {}
 
     def visit(inner: keras.Model, prefix: str) -> None:
@@ -201,7 +201,7 @@ def fingerprint(model: keras.Model) -> str:
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     digest = hashlib.sha256()
     numbers = itertools.count(1)
 

@@ -1,7 +1,7 @@
 """Run folders: everything a run reads or writes goes through its RunDir.
 
 Files appear whole or not at all (temporary file, fsync, rename), arrays are npz without
-pickle, and a lock keeps a second process out.
+pickle, and `hold_run` keeps a second process out.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,19 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import tf_keras as keras
 
-_LOCK = ".lock"
+MAKE_AGAIN = "delete it to have it made again"
+
+
+_UNREADABLE = (
+    ValueError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile, numpy and Keras raise over files that are not what they should be."""
 
 
 class DamagedFile(ValueError):
@@ -39,38 +52,7 @@ class RunDir:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with open(self.path / _LOCK, "a", encoding="utf-8"):
-                pass
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"cannot write to {self.path} ({error.strerror}): "
-                "choose another --output_dir",
-            ) from error
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the folder for this process; the kernel lets go when the process ends.
-
-        Yields:
-            Nothing.
-
-        Raises:
-            ValueError: If another process holds it.
-        """
-        with open(self.path / _LOCK, "a", encoding="utf-8") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"another process works on {self.path}: wait for it, or give this "
-                    "one its own --experiment_id"
-                ) from None
-            for leftover in self.path.rglob(".*.tmp.*"):
-                _delete(leftover)
-            yield
+        _make_folder(self.path)
 
     def exists(self, name: str) -> bool:
         """Returns whether the file or folder is there."""
@@ -103,40 +85,43 @@ class RunDir:
             temporary.unlink(missing_ok=True)
         return target
 
-    def write_text(self, name: str, text: str) -> Path:
-        """Writes a text file and returns its path."""
-        return self.write(name, lambda path: _write_bytes(path, text.encode()))
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file."""
+        self.write(name, lambda path: _write_bytes(path, text.encode()))
 
-    def write_bytes(self, name: str, content: bytes) -> Path:
-        """Writes a binary file and returns its path."""
-        return self.write(name, lambda path: _write_bytes(path, content))
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Writes a binary file."""
+        self.write(name, lambda path: _write_bytes(path, content))
 
-    def write_json(self, name: str, value: Any) -> Path:
-        """Writes a JSON file and returns its path."""
-        return self.write_text(name, json.dumps(value, indent=2) + "\n")
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes a JSON file."""
+        self.write_text(name, json.dumps(value, indent=2) + "\n")
 
-    def write_arrays(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
-        """Writes an npz of named arrays and returns its path."""
-        return self.write(name, lambda path: np.savez(path, **arrays))
+    def write_arrays(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Writes an npz of named arrays."""
+        self.write(name, lambda path: np.savez(path, **arrays))
 
-    def write_model(self, name: str, model: keras.Model) -> Path:
-        """Writes a .keras file and returns its path."""
-        return self.write(name, model.save)
+    def write_model(self, name: str, model: keras.Model) -> None:
+        """Writes a .keras file."""
+        self.write(name, model.save)
 
     def read_text(self, name: str) -> str:
         """Returns the content of a text file."""
         return (self.path / name).read_text(encoding="utf-8")
 
-    def read_json(self, name: str) -> Any:
-        """Returns the content of a JSON file.
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Returns the content of a JSON file that holds one object.
 
         Raises:
-            DamagedFile: If it is no JSON.
+            DamagedFile: If it is no such JSON.
         """
         try:
-            return json.loads(self.read_text(name))
+            value = json.loads(self.read_text(name))
         except ValueError as error:
             raise self.damaged(name, f"expected JSON, {error}") from None
+        if not isinstance(value, dict):
+            raise self.damaged(name, f"expected a JSON object, got {value!r:.40}")
+        return value
 
     def read_arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Returns the arrays of an npz.
@@ -144,18 +129,23 @@ class RunDir:
         Raises:
             DamagedFile: If it is truncated, altered or holds pickles.
         """
+        path = self.path / name
         try:
-            with np.load(self.path / name, allow_pickle=False) as archive:
+            _check_sums(path)
+            with np.load(path, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
-        except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise self.damaged(name, f"expected an npz of arrays, {error}") from None
 
-    def read_model(self, name: str, sha256: str | None = None) -> keras.Model:
+    def read_model(
+        self, name: str, sha256: str | None = None, remedy: str = MAKE_AGAIN
+    ) -> keras.Model:
         """Loads a .keras file.
 
         Args:
             name: Path inside the folder.
             sha256: What `digest` gave when it was written; None skips the check.
+            remedy: What to do about a damaged file for which there is no good copy.
 
         Returns:
             The model, not compiled.
@@ -163,16 +153,17 @@ class RunDir:
         Raises:
             DamagedFile: If the file is not what was written.
         """
-        import tf_keras as keras  # noqa: PLC0415
+        import tf_keras as keras
 
         if sha256 is not None and (
             not self.exists(name) or self.digest(name) != sha256
         ):
-            raise self.damaged(name, "its content is not what was written")
+            raise self.damaged(name, "its content is not what was written", remedy)
         try:
             return keras.models.load_model(self.path / name, compile=False)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise self.damaged(name, f"expected a .keras model, {error}") from None
+        except (OSError, *_UNREADABLE) as error:
+            why = f"expected a .keras model, {error}"
+            raise self.damaged(name, why, remedy) from None
 
     def digest(self, name: str) -> str:
         """Returns the sha256 of a file, in hex."""
@@ -190,17 +181,74 @@ class RunDir:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def damaged(self, name: str, why: str) -> DamagedFile:
+    def damaged(self, name: str, why: str, remedy: str = MAKE_AGAIN) -> DamagedFile:
         """Returns the error that says which file is not what it should be."""
         return DamagedFile(
-            f"{self.path / name} is damaged ({why}): put back a good copy, or delete it "
-            "to have it made again; nothing was overwritten"
+            f"{self.path / name} is damaged ({why}): put back a good copy, or {remedy}; "
+            "nothing was overwritten"
         )
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
     with open(path, "wb") as handle:
         handle.write(content)
+
+
+@contextmanager
+def hold_run(path: Path) -> Generator[None, None, None]:
+    """Holds a run for this process, and mends what a killed one has left in it.
+
+    The lock lies beside the folder, so that it also covers the moment in which a
+    retrained run takes the folder's place. The kernel lets go of it when the process
+    ends, however it ends.
+
+    Args:
+        path: The run's folder; need not exist.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    _make_folder(path.parent)
+    with _open_lock(_beside(path, "lock")) as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process works on {path}: wait for it, or give this one its "
+                "own --experiment_id"
+            ) from None
+        _recover(path)
+        yield
+
+
+def retrain_folder(path: Path) -> Path:
+    """Returns where a run is made again while the old one stands."""
+    return _beside(path, "retrain")
+
+
+def replace_run(path: Path) -> None:
+    """Puts a complete retrained run in the place of the old one, if there is one.
+
+    Killed at any moment, it leaves the old run, or the new one, for `hold_run` to find.
+    """
+    retired = _beside(path, "retired")
+    if path.exists():
+        os.replace(path, retired)
+    os.replace(retrain_folder(path), path)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _recover(path: Path) -> None:
+    retired = _beside(path, "retired")
+    if retired.exists() and not path.exists():
+        os.replace(retired, path)
+    shutil.rmtree(retired, ignore_errors=True)
+    for folder in (path, retrain_folder(path)):
+        for leftover in list(folder.rglob(".*.tmp.*")):
+            _delete(leftover)
 
 
 def _delete(path: Path) -> None:
@@ -210,21 +258,35 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def replace_run(new: Path, old: Path) -> None:
-    """Puts a complete run in the place of an old one; the old stands until then."""
-    retired = _retired(old)
-    shutil.rmtree(retired, ignore_errors=True)
-    if old.exists():
-        os.replace(old, retired)
-    os.replace(new, old)
-    shutil.rmtree(retired, ignore_errors=True)
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
 
 
-def recover_run(old: Path) -> None:
-    """Undoes a `replace_run` that was killed between its two renames."""
-    if not old.exists() and _retired(old).exists():
-        os.replace(_retired(old), old)
+def _make_folder(path: Path) -> None:
+    with _naming(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
-def _retired(path: Path) -> Path:
-    return path.with_name(f".{path.name}.retired")
+def _open_lock(path: Path) -> IO[str]:
+    with _naming(path.parent):
+        return open(path, "a", encoding="utf-8")
+
+
+@contextmanager
+def _naming(path: Path) -> Generator[None, None, None]:
+    """Says which folder cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write to {path} ({error.strerror}): choose another --output_dir",
+        ) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Reads all of an npz, as numpy alone skips what the array headers do not claim."""
+    with zipfile.ZipFile(path) as archive:
+        bad = archive.testzip()
+    if bad is not None:
+        raise ValueError(f"{bad} was altered")

@@ -13,7 +13,7 @@ USAGE = """
 Train a network, prune it over k, hand back smaller networks.
 
   python -m network_pruning.train --dataset=uci_digits
-  python -m network_pruning.train --dataset=fashion --k_vals=0,0.25,0.5,0.9 --seeds=0,1,2
+  python -m network_pruning.train --dataset=fashion --k_vals=0,0.5,0.9 --seeds=0,1,2
 
 Stop it at any moment and type the same command: it goes on. Look at
 <output_dir>/<run>/report.md, or: tensorboard --logdir=<output_dir>/<run>
@@ -33,13 +33,19 @@ def check(config: SweepConfig) -> None:
     """Judges what the flags name, before TensorFlow is loaded.
 
     Raises:
-        ValueError: If there is no such dataset or model.
-    """  # noqa: DOC502
+        ValueError: If there is no such dataset or model, or it cannot be had here.
+    """
     import data
     import models
 
-    data.check(config.dataset)
     models.check(config.model)
+    data.check_options(
+        num_valid=config.num_valid,
+        split=config.split,
+        seed=0,
+        image_size=config.image_size,
+    )
+    data.check_available(config.dataset)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import tf_keras as keras
 from network_pruning import graph
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.latency import Latency, measure
+from network_pruning.evaluation.predict import predict_split
 from network_pruning.evaluation.sparse import gzipped_size
 from network_pruning.evaluation.tflite import to_tflite
 from network_pruning.types import Dataset, FloatArray
@@ -33,7 +34,6 @@ from network_pruning.types import Dataset, FloatArray
 log = logging.getLogger(__name__)
 layers = keras.layers
 
-BATCH = 1000
 CALIBRATION = 100
 """Examples that calibrate the int8 file."""
 
@@ -117,11 +117,46 @@ MAC_RULES: dict[type, MacRule] = {
 """Layer class -> (layer, input shape, output shape) -> MACs; exact class."""
 
 
+@dataclass(frozen=True)
+class Exports:
+    """A network as the files it is delivered in.
+
+    Attributes:
+        keras: Content of the .keras file, without optimizer.
+        tflite: Of the float32 LiteRT file; none if there is no such form.
+        tflite_int8: Of the int8 LiteRT file; likewise.
+    """
+
+    keras: bytes
+    tflite: bytes | None
+    tflite_int8: bytes | None
+
+
+def export(model: keras.Model, data: Dataset | None = None) -> Exports:
+    """Converts a network to every form it is delivered in.
+
+    Args:
+        model: Images -> logits [n, classes].
+        data: Its first training images calibrate int8; without it, uniform pixels in
+            [0, 1] from a fixed seed do.
+
+    Returns:
+        The files.
+    """
+    calibration = _calibration(model, data)
+    return Exports(
+        keras=_archive(model),
+        tflite=_converted(model),
+        tflite_int8=_converted(model, int8=True, representative=calibration),
+    )
+
+
 def cost_card(
     model: keras.Model,
     data: Dataset | None = None,
     latency: bool = True,
     split: str = "test",
+    exports: Exports | None = None,
 ) -> CostCard:
     """Weighs, counts and times a network; and judges it, given data.
 
@@ -132,19 +167,19 @@ def cost_card(
             uniform pixels in [0, 1] from a fixed seed.
         latency: Whether to time it; the only field that differs between runs.
         split: train, valid or test.
+        exports: What `export` made of this model, to spare making it again.
 
     Returns:
         The card.
     """
-    archive = _archive(model)
-    tflite = _converted(model)
-    int8 = _converted(model, int8=True, representative=_calibration(model, data))
+    exports = exports or export(model, data)
+    tflite, int8 = exports.tflite, exports.tflite_int8
     return CostCard(
         params=count_params(model),
         nonzeros=count_nonzeros(model),
         macs=count_macs(model),
-        keras_bytes=len(archive),
-        gzip_bytes=_gzipped_members(archive),
+        keras_bytes=len(exports.keras),
+        gzip_bytes=_gzipped_members(exports.keras),
         tflite_bytes=None if tflite is None else len(tflite),
         tflite_int8_bytes=None if int8 is None else len(int8),
         latency=measure(model, tflite) if latency and tflite is not None else None,
@@ -242,11 +277,7 @@ def gzip_bytes(model: keras.Model) -> int:
 
 
 def _quality(model: keras.Model, data: Dataset, split: str) -> dict[str, float]:
-    pairs = [
-        (model(images, training=False).numpy(), labels.numpy())
-        for images, labels in data.batches(split, BATCH)
-    ]
-    logits, labels = map(np.concatenate, zip(*pairs, strict=True))
+    logits, labels = predict_split(model, data, split)
     return {
         "accuracy": metrics.accuracy(logits, labels),
         "cross_entropy": metrics.cross_entropy(logits, labels),

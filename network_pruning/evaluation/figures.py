@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Generator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
@@ -217,7 +219,7 @@ def sparsity_buys(
             ax.legend()
 
 
-def _form(name: str) -> dict[str, str]:
+def _form(name: str) -> dict[str, Any]:
     colour = FORMS.get(name.split()[0].rstrip(",").lower(), SKY)
     return {"color": colour, "ls": "--" if "tensorflow" in name.lower() else "-"}
 
@@ -294,10 +296,10 @@ def _figure(
     rows: int = 1,
     columns: int = 1,
     title: str | None = None,
-) -> Generator[npt.NDArray[np.object_], None, None]:
+) -> Generator[npt.NDArray[Any], None, None]:
     with style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=size, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+        figure = Figure(figsize=size, layout=layout)
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False)
         if title:

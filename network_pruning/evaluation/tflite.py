@@ -60,8 +60,8 @@ def to_tflite(
         try:
             return converter.convert()
         except Exception as error:  # The converter has no common class of its own.
-            reason = str(error).strip().splitlines()[:1]
-            raise ValueError(f"{model.name}: no LiteRT form: {reason}.") from error
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise ValueError(f"{model.name}: no LiteRT form: {reason}") from error
 
 
 class LiteModel:

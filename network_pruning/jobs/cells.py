@@ -49,7 +49,16 @@ class Cut:
 
 
 def cut_weights(dense: keras.Model, sparsity: float, scope: str) -> Cut:
-    """Removes the smallest weights of the hidden kernels, one shot."""
+    """Removes the smallest weights of the hidden kernels, one shot.
+
+    Args:
+        dense: The trained network.
+        sparsity: Share of the weights to remove.
+        scope: layer or global.
+
+    Returns:
+        The network with zeros.
+    """
     masks = weight_masks(dense, sparsity, scope=scope)
     pruned = prune_weights(dense, masks=masks)
     return Cut(pruned, removed_share(masks), masked_penalty(dense, masks))
@@ -74,7 +83,7 @@ def cut_units(
 
     Raises:
         CertificateError: If it does not do what the masked network does.
-    """  # noqa: DOC502
+    """
     masks = _unit_masks(dense, sparsity, scope)
     small = shrink(dense, masks)
     proof = None

@@ -1,13 +1,42 @@
-"""Where training runs: one device, all of a machine, or several machines."""
+"""Where training runs: one device, all of a machine, or several machines.
+
+Of several workers only the chief has a run folder. What it knows (whether a training is
+finished, the state a stopped one goes on from) reaches the others through `from_chief`,
+so workers share no files and cannot disagree about them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import json
+import logging
 import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+
+log = logging.getLogger(__name__)
+
+PEER_SECONDS = 120
+"""How long a worker waits for the others before it gives up."""
+
+# TensorFlow waits inside one C++ call: no thread and no signal handler of this process
+# runs meanwhile, so another process must watch.
+_WATCHDOG = """
+import os, select, signal, sys
+if not select.select([sys.stdin], [], [], float(sys.argv[1]))[0]:
+    print(sys.argv[2], file=sys.stderr, flush=True)
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
+
+Array = npt.NDArray[Any]
 
 
 @functools.cache
@@ -16,20 +45,116 @@ def make_strategy(distribute: str) -> Any:
 
     Args:
         distribute: none, mirrored (all GPUs, else all logical CPUs) or multi_worker
-            (the machines of TF_CONFIG, this process one of them).
+            (the machines of TF_CONFIG, this process one of them; TensorFlow wants it
+            made before anything is computed).
     """
     if distribute == "mirrored":
         return tf.distribute.MirroredStrategy()
     if distribute == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _meet_workers()
     return tf.distribute.get_strategy()
 
 
+def _meet_workers() -> Any:
+    """Waits for all workers; kills this process where one does not come."""
+    names = ", ".join(_workers())
+    log.info("waiting for the workers %s", names)
+    message = (
+        f"error: not all workers came within {PEER_SECONDS} s: expected the same "
+        f"command, each with its own TF_CONFIG, on {names}"
+    )
+    watchdog = [sys.executable, "-c", _WATCHDOG, str(PEER_SECONDS), message]
+    with subprocess.Popen(watchdog, stdin=subprocess.PIPE):
+        return tf.distribute.MultiWorkerMirroredStrategy()
+
+
 def is_chief(distribute: str) -> bool:
-    """Returns whether this process writes files: worker 0, or the only one."""
+    """Returns whether this process has the run folder: one of all workers does."""
     if distribute != "multi_worker":
         return True
-    return int(json.loads(os.environ["TF_CONFIG"])["task"]["index"]) == 0
+    given = json.loads(os.environ["TF_CONFIG"])
+    if "chief" in given["cluster"]:
+        return given["task"]["type"] == "chief"
+    return given["task"]["index"] == 0
+
+
+def _workers() -> list[str]:
+    """Returns host:port of every process of TF_CONFIG."""
+    cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
+    return [*cluster.get("chief", []), *cluster.get("worker", [])]
+
+
+def from_chief(distribute: str, values: Sequence[Array]) -> list[Array]:
+    """Gives every worker the arrays of the chief.
+
+    Every worker must call it, with arrays of the same shapes and types.
+
+    Args:
+        distribute: none, mirrored or multi_worker.
+        values: Numbers; only the chief's are looked at.
+
+    Returns:
+        The chief's arrays.
+    """
+    if distribute != "multi_worker":
+        return list(values)
+    mine = is_chief(distribute)
+    return _sum([value if mine else np.zeros_like(value) for value in values])
+
+
+def check_same(distribute: str, what: str) -> None:
+    """Judges whether all workers do the same job; every worker must call it.
+
+    Args:
+        distribute: none, mirrored or multi_worker.
+        what: The job in words, settings and data.
+
+    Raises:
+        ValueError: If a worker was given another one.
+    """
+    if distribute != "multi_worker":
+        return
+    mark = int.from_bytes(hashlib.sha256(what.encode()).digest()[:6], "big")
+    # Marks may differ and still have this worker's as their mean: the squares tell.
+    marks = np.array([mark, mark % 2**20 * (mark % 2**20)], np.int64)
+    if not np.array_equal(_sum([marks])[0], len(_workers()) * marks):
+        raise ValueError(
+            "the workers of TF_CONFIG were given different flags or data: type the same "
+            "command on each, with the same dataset"
+        )
+
+
+def _sum(values: Sequence[Array]) -> list[Array]:
+    """Returns the sums over all workers."""
+    strategy = make_strategy("multi_worker")
+
+    def share(*values: tf.Tensor) -> list[tf.Tensor]:
+        replicas = tf.distribute.get_replica_context()
+        counts = replicas.replica_id_in_sync_group % local == 0
+        mine = [tf.where(counts, value, tf.zeros_like(value)) for value in values]
+        return [replicas.all_reduce("sum", value) for value in mine]
+
+    local = strategy.num_replicas_in_sync // len(_workers())
+    sums = tf.function(strategy.run)(share, args=tuple(map(tf.constant, values)))
+    return [strategy.experimental_local_results(total)[0].numpy() for total in sums]
+
+
+@contextlib.contextmanager
+def explaining_lost_workers(distribute: str) -> Iterator[None]:
+    """Says in plain words that another worker is gone.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ConnectionError: If a collective operation failed.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if distribute != "multi_worker":
+            raise
+        raise ConnectionError(f"{type(error)} {error.message}") from None
 
 
 def distributed(batches: tf.data.Dataset) -> tf.data.Dataset:

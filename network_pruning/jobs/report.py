@@ -149,7 +149,7 @@ def _report(
             "## Pruned",
             _caption(config),
             markdown_table(rows),
-            "![Test loss and accuracy against sparsity](figures/pruned_loss_accuracy.png)",
+            "![Test loss and accuracy by sparsity](figures/pruned_loss_accuracy.png)",
             "![Accuracy against cost](figures/accuracy_cost.png)",
             "## Trained",
             _chosen(config, trainings),
@@ -165,7 +165,7 @@ def _report(
 
 
 _FILES = """\
-- results.csv: one row a sparsity, means and sds over seeds; rows.csv: one row a network.
+- results.csv: one row a sparsity, means and sds over seeds; rows.csv: one a network.
 - latency.csv: LiteRT and TensorFlow times of the first seed's networks.
 - networks/: the shrunk networks, as .keras and .tflite (float32 and int8); they load
   without this project: `tf_keras.models.load_model(path, compile=False)`.

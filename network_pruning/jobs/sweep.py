@@ -11,14 +11,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import tf_keras as keras
 from tqdm import tqdm
 
 from network_pruning.configs import SweepConfig
 from network_pruning.evaluation import metrics
-from network_pruning.evaluation.cost import cost_card
-from network_pruning.evaluation.predict import predict_logits
+from network_pruning.evaluation.cost import CostCard, Exports, cost_card, export
+from network_pruning.evaluation.predict import predict_split
 from network_pruning.evaluation.rows import (
     LatencyRow,
     Row,
@@ -41,6 +42,7 @@ PROOF_IMAGES = 256
 """Validation images on which every shrunk network is proven equal to the masked one."""
 
 Key = tuple[int, float, str]
+AnyRow = TypeVar("AnyRow", Row, LatencyRow)
 
 
 @dataclass
@@ -55,32 +57,40 @@ class Measured:
     def load(cls, run: RunDir) -> Measured:
         """Reads what a run has measured so far.
 
+        Returns:
+            Its rows.
+
         Raises:
             DamagedFile: If a file is not what was written.
         """
         measured = cls(run)
-        for name, read, known in (
-            ("rows.csv", read_rows, measured.rows),
-            ("latency.csv", read_latency, measured.latencies),
-        ):
-            if run.exists(name):
-                try:
-                    known.update({_key(row): row for row in read(run.read_text(name))})
-                except ValueError as error:
-                    raise run.damaged(name, str(error)) from None
+        if run.exists("rows.csv"):
+            rows = _read(run, "rows.csv", read_rows)
+            measured.rows = {_key(row): row for row in rows}
+        if run.exists("latency.csv"):
+            latencies = _read(run, "latency.csv", read_latency)
+            measured.latencies = {_key(row): row for row in latencies}
         return measured
 
-    def add(self, row: Row, latency: LatencyRow) -> None:
+    def add(self, row: Row, latency: LatencyRow | None) -> None:
         """Keeps one network's numbers; the row last, as it marks the cell done."""
-        self.latencies[_key(latency)] = latency
+        if latency is not None:
+            self.latencies[_key(latency)] = latency
+            ordered = [self.latencies[key] for key in sorted(self.latencies)]
+            self.run.write_text("latency.csv", write_latency(ordered))
         self.rows[_key(row)] = row
-        ordered = [self.latencies[key] for key in sorted(self.latencies)]
-        self.run.write_text("latency.csv", write_latency(ordered))
         self.run.write_text("rows.csv", write_rows(self.ordered()))
 
     def ordered(self) -> list[Row]:
         """Returns the rows by seed, sparsity and kind."""
         return [self.rows[key] for key in sorted(self.rows)]
+
+
+def _read(run: RunDir, name: str, read: Callable[[str], list[AnyRow]]) -> list[AnyRow]:
+    try:
+        return read(run.read_text(name))
+    except ValueError as error:
+        raise run.damaged(name, str(error)) from None
 
 
 def _key(row: Row | LatencyRow) -> Key:
@@ -93,7 +103,17 @@ def train_all(
     make_network: Callable[[], keras.Model],
     run: RunDir,
 ) -> dict[int, Training]:
-    """Trains one network for each seed, shares another run's, or takes up its own."""
+    """Trains one network for each seed, shares another run's, or takes up its own.
+
+    Args:
+        config: The training fields count.
+        data: Train and valid splits are used.
+        make_network: Builds the untrained network.
+        run: Where the trainings lie, in checkpoints/.
+
+    Returns:
+        The finished trainings by seed.
+    """
     return {
         seed: _train(config, data, make_network, run, seed) for seed in config.seeds
     }
@@ -135,7 +155,8 @@ def _share(config: SweepConfig, run: RunDir, folder: str, identity: str) -> None
         return
     for found in sorted(Path(config.output_dir).glob(f"*/{folder}/training.json")):
         other = RunDir(found.parents[2])
-        if finished(other, folder).identity == identity:
+        training = finished(other, folder)
+        if training is not None and training.identity == identity:
             log.info("training of %s taken from %s", folder, other.path)
             run.adopt(found.parent, folder)
             return
@@ -148,6 +169,12 @@ def measure_all(
     run: RunDir,
 ) -> Measured:
     """Fills the cells of a sweep that are missing.
+
+    Args:
+        config: Which cells are wanted, and how they are cut.
+        data: The test split is read once for each cell.
+        trainings: By seed.
+        run: Where the rows lie.
 
     Returns:
         Every row of the run.
@@ -176,8 +203,8 @@ def which_epoch(config: SweepConfig) -> str:
 
 def _measure(
     config: SweepConfig, data: Dataset, dense: keras.Model, run: RunDir, key: Key
-) -> tuple[Row, LatencyRow]:
-    seed, k, kind = key
+) -> tuple[Row, LatencyRow | None]:
+    _, k, kind = key
     if kind == "weight":
         cut = cells.cut_weights(dense, k, config.scope)
     else:
@@ -185,41 +212,49 @@ def _measure(
         cut = cells.cut_units(dense, k, config.scope, proof_images)
     one_shot = None
     if config.finetune_epochs:
-        logits = predict_logits(cut.network, data.x_test)
-        one_shot = metrics.accuracy(logits, data.y_test)
+        logits, labels = predict_split(cut.network, data, "test")
+        one_shot = metrics.accuracy(logits, labels)
         cut = _retrain(config, data, dense, cut, run, key)
+    exports = export(cut.network, data)
     if kind == "unit" or config.finetune_epochs:
-        run.write_model(f"{_name(key)}.keras", cut.network)
-    return _rows(cut, data, run, key, one_shot)
+        _deliver(exports, run, key)
+    # Shapes decide the latency, not weights: one seed tells it.
+    timed = key[0] == config.seeds[0]
+    card = cost_card(cut.network, data, latency=timed, exports=exports)
+    return _rows(key, cut, card, one_shot)
 
 
-def _name(key: Key) -> str:
+def _deliver(exports: Exports, run: RunDir, key: Key) -> None:
+    """Writes the files of a pruned network."""
     seed, k, kind = key
-    return f"networks/seed={seed}/{kind}-k={k}"
+    name = f"networks/seed={seed}/{kind}-k={k}"
+    run.write_bytes(f"{name}.keras", exports.keras)
+    for content, ending in (
+        (exports.tflite, ".tflite"),
+        (exports.tflite_int8, ".int8.tflite"),
+    ):
+        if content is not None:
+            run.write_bytes(name + ending, content)
 
 
 def _rows(
-    cut: cells.Cut, data: Dataset, run: RunDir, key: Key, one_shot: float | None
-) -> tuple[Row, LatencyRow]:
-    card = cost_card(cut.network, data)
+    key: Key, cut: cells.Cut, card: CostCard, one_shot: float | None
+) -> tuple[Row, LatencyRow | None]:
+    carried = {
+        field.name: getattr(card, field.name)
+        for field in dataclasses.fields(card)
+        if field.name != "latency"
+    }
     row = Row(
         *key,
-        accuracy=card.accuracy,
-        loss=card.cross_entropy + cut.penalty,
+        loss=carried["cross_entropy"] + cut.penalty,
         achieved_sparsity=cut.achieved,
-        cross_entropy=card.cross_entropy,
-        nll=card.nll,
-        ece=card.ece,
-        nonzeros=card.nonzeros,
-        params=card.params,
-        macs=card.macs,
-        keras_bytes=card.keras_bytes,
-        gzip_bytes=card.gzip_bytes,
-        tflite_bytes=card.tflite_bytes,
-        tflite_int8_bytes=card.tflite_int8_bytes,
         certificate=cut.certificate,
         accuracy_one_shot=one_shot,
+        **carried,
     )
+    if card.latency is None:
+        return row, None
     return row, LatencyRow(*key, **dataclasses.asdict(card.latency))
 
 

@@ -104,7 +104,7 @@ class ChannelReader:
 
         Raises:
             ValueError: If it has no graph to walk.
-        """  # noqa: DOC502
+        """
         inputs = [self._fresh_like(x) for x in model.inputs]
         outputs = list(_tensors(replay(model, inputs, self._apply, enter=self._enter)))
         ends = [

@@ -111,7 +111,8 @@ class _Switchboard:
                     f"[{group.n_units}]."
                 )
             parts.append(mask)
-        return tf.concat(parts, axis=0)
+        # Reshaping makes the masks' gradients tensors, where gather leaves slices.
+        return tf.reshape(tf.concat(parts, axis=0), [-1])
 
     def _named(self, masks: TensorMasks) -> Mapping[str, Any]:
         if isinstance(masks, Mapping):
@@ -170,5 +171,5 @@ def gate(model: keras.Model, masks: Masks | None = None) -> Gated:
 
     Raises:
         ValueError: If the model has no graph to walk, or a mask does not fit.
-    """  # noqa: DOC502
+    """
     return Gated(model, masks)

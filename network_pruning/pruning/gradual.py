@@ -146,7 +146,7 @@ def achieved(model: keras.Model) -> dict[str, float]:
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     wrapped = {
         f"{path}/{weights.KERNEL}": _zeros((weight * mask).numpy())
         for path, wrapper in _wrappers(model)
@@ -172,7 +172,8 @@ def _excess(wrapper: Any, kernel: FloatArray) -> tuple[int, float]:
         fullest = _nonzeros(by_input, (1, n)).max()
         return int(fullest) - (n - m), m / n
     plan = wrapper.pruning_schedule
-    sparsity = getattr(plan, "final_sparsity", None) or plan.target_sparsity
+    polynomial = hasattr(plan, "final_sparsity")
+    sparsity = plan.final_sparsity if polynomial else plan.target_sparsity
     blocks = _nonzeros(kernel.reshape(-1, kernel.shape[-1]), wrapper.block_size) > 0
     kept = np.round(np.float32(blocks.size) * (np.float32(1) - np.float32(sparsity)))
     return int(np.count_nonzero(blocks) - max(kept, 1)), sparsity
@@ -207,7 +208,7 @@ def _bare_paths(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
 def _clone(
     model: keras.Model, remade: Callable[[keras.layers.Layer], keras.layers.Layer]
 ) -> keras.Model:
-    """Clones a model, each layer through `remade`, and copies the weights."""
+    """Returns a clone, each layer through `remade`, with the weights copied."""
     made: dict[int, keras.layers.Layer] = {}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -44,7 +44,7 @@ def removed_count(n: int, sparsity: float) -> int:
 
     Raises:
         ValueError: If sparsity is outside [0, 1).
-    """  # noqa: DOC502
+    """
     check_sparsity(sparsity)
     return math.floor(n * Fraction(str(sparsity)))
 
@@ -92,7 +92,7 @@ def keep_largest(scores: FloatArray, sparsity: float) -> BoolArray:
 
     Raises:
         ValueError: If sparsity is outside [0, 1) or a score is NaN.
-    """  # noqa: DOC502
+    """
     scores = np.asarray(scores)
     return keep_count(scores, scores.size - removed_count(scores.size, sparsity))
 
@@ -118,7 +118,7 @@ def keep_largest_global(
 
     Raises:
         ValueError: If sparsity is outside [0, 1) or a score is NaN.
-    """  # noqa: DOC502
+    """
     flats = [np.asarray(s, np.float64).ravel() for s in scores.values()]
     if not flats:
         return {}

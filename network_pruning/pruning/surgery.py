@@ -30,7 +30,7 @@ def shrink(model: keras.Model, masks: Masks) -> keras.Model:
     Raises:
         ValueError: If the model has no graph to walk, a mask does not fit, or a layer
             cannot be made again from its config.
-    """  # noqa: DOC502
+    """
     groups = find_groups(model)
     surgeon = _Surgeon(groups.channels, groups.vector(masks))
     small = surgeon.rebuild(model)
@@ -109,6 +109,15 @@ class _Surgeon:
         return self.layers[id(layer)][1](*args, **kwargs)
 
     def _remade(self, path: str, layer: keras.layers.Layer) -> keras.layers.Layer:
+        try:
+            return type(layer).from_config(self._narrowed_config(layer))
+        except (KeyError, NotImplementedError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"layer {path!r} ({type(layer).__name__}) cannot be made again from "
+                f"its config, expected a get_config that names every argument: {error}"
+            ) from error
+
+    def _narrowed_config(self, layer: keras.layers.Layer) -> dict[str, Any]:
         config = layer.get_config()
         for built_at in ("build_config", "batch_input_shape"):
             config.pop(built_at, None)
@@ -116,13 +125,7 @@ class _Surgeon:
         if channels is not None and channels.rule.width_key:
             width = int(np.count_nonzero(self.vector[channels.outputs]))
             config[channels.rule.width_key] = width
-        try:
-            return type(layer).from_config(config)
-        except (KeyError, NotImplementedError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"layer {path!r} ({type(layer).__name__}) cannot be made again from "
-                f"its config, expected a get_config that names every argument: {error}"
-            ) from error
+        return config
 
     def _enter(self, call: Call, args: Any, kwargs: Any, descend: Descend) -> Any:
         model = call.layer

@@ -119,7 +119,7 @@ class Groups(list[UnitGroup]):
         Raises:
             ValueError: If a name is unknown, or a mask has another length or type or
                 keeps nothing.
-        """  # noqa: DOC502
+        """
         self.check_names(masks)
         parts = [_checked(group, masks.get(group.name)) for group in self]
         return np.concatenate([np.ones(1, bool), *parts])
@@ -153,7 +153,7 @@ def find_groups(model: keras.Model) -> Groups:
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     reader = ChannelReader()
     reader.read(model)
     labels = reader.ids.labels()

@@ -34,7 +34,7 @@ def hidden_mixers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     found = {}
     last = _output_mixers(model)
     for path, layer in leaf_layers(model):
@@ -74,7 +74,7 @@ def hidden_kernels(model: keras.Model) -> dict[str, FloatArray]:
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     return {
         f"{path}/{KERNEL}": layer.kernel.numpy()
         for path, layer in hidden_mixers(model).items()
@@ -180,7 +180,7 @@ def unit_weight_masks(model: keras.Model, masks: Masks) -> dict[str, BoolArray]:
 
     Raises:
         ValueError: If a mask does not fit.
-    """  # noqa: DOC502
+    """
     groups = find_groups(model)
     vector = groups.vector(masks)
     found = {}
@@ -208,7 +208,7 @@ def masked_penalty(model: keras.Model, masks: Masks) -> float:
 
     Raises:
         ValueError: If a mask does not fit.
-    """  # noqa: DOC502
+    """
     masked = {
         id(kernel): value for kernel, value in _masked_kernels(model, masks).values()
     }
@@ -239,7 +239,7 @@ def achieved_sparsity(model: keras.Model) -> dict[str, float]:
 
     Raises:
         ValueError: If the model has no graph to walk.
-    """  # noqa: DOC502
+    """
     return {
         path: 1 - np.count_nonzero(kernel) / kernel.size
         for path, kernel in hidden_kernels(model).items()

@@ -53,7 +53,7 @@ def test_the_same_arrays_give_the_same_bytes_and_no_metadata(name, tmp_path):
 
 def test_the_users_settings_neither_count_nor_change(tmp_path):
     DRAW["training"](tmp_path / "a.png")
-    with mpl.rc_context({"font.size": 30, "axes.grid": False}):
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red"}):
         DRAW["training"](tmp_path / "b.png")
         assert mpl.rcParams["font.size"] == 30
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
@@ -118,6 +118,7 @@ def test_sizes_are_drawn_in_the_units_of_the_axis(tmp_path, drawn):
     figures.sparsity_buys([0.5], {"csr": [3e6]}, {"csr": [2e-3]}, tmp_path / "a.png")
     assert drawn[0].lines[0].get_ydata() == pytest.approx([3.0])
     assert drawn[1].lines[0].get_ydata() == pytest.approx([2.0])
+    assert "(MB)" in drawn[0].get_ylabel() and "(ms)" in drawn[1].get_ylabel()
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def score_units(
 
     Raises:
         ValueError: If the criterion or an option is unknown.
-    """  # noqa: DOC502
+    """
     function = _known(criterion)
     _check_options(criterion, function, options)
     scores = {}

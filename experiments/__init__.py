@@ -1,0 +1,1 @@
+"""Experiments: flags, presets and published tables over the library; no formula."""

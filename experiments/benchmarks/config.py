@@ -1,0 +1,127 @@
+"""The flags of the benchmarks."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from network_pruning.configs import K_VALS
+from network_pruning.pruning.masks import check_sparsity
+
+SUITES = {
+    "sweep": "the main job's parts: a training epoch, and all evaluations of a sweep",
+    "sparsity": "what zeros buy: bytes and seconds of one kernel",
+}
+"""Suite -> what it times; its module bears its name."""
+
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-3
+IMAGE = (28, 28, 1)
+CLASSES = 10
+
+
+def _flag(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """One suite, and how large and how often."""
+
+    suite: Literal["sweep", "sparsity"] | None = _flag(
+        None, "What to time; without it the suites are listed."
+    )
+    rounds: int = _flag(5, "Turns of every contestant; the table shows medians.")
+    epoch_images: int = _flag(50_000, "Random training images of an epoch.")
+    test_images: int = _flag(10_000, "Random images of an evaluation.")
+    widths: tuple[int, ...] = _flag(
+        (1000, 1000, 500, 200), "Units of each hidden layer of the mlp."
+    )
+    k_vals: tuple[float, ...] = _flag(K_VALS, "Fractions to prune.")
+    torch: bool = _flag(True, "Whether PyTorch takes part in the suite sweep.")
+    torch_threads: tuple[int, ...] = _flag(
+        (1, 2), "Thread settings of PyTorch; the fastest counts."
+    )
+    run: str | None = _flag(
+        None, "Suite sparsity: folder of a finished run whose kernel to take."
+    )
+    output_dir: str = _flag("references/benchmarks", "Folder of the tables.")
+
+    def __post_init__(self) -> None:
+        """Judges every value.
+
+        Raises:
+            ValueError: In one line, for the first unfit value.
+        """
+        for name in ("rounds", "epoch_images", "test_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}, expected at least 1"
+                )
+        for name in ("widths", "torch_threads", "k_vals"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: got none, expected at least one number")
+        if len(self.widths) < 2 or min(self.widths) < 1 or min(self.torch_threads) < 1:
+            raise ValueError(
+                f"widths, torch_threads: got {self.widths}, {self.torch_threads}, "
+                "expected numbers above 0, of widths at least two"
+            )
+        for k in self.k_vals:
+            check_sparsity(k)
+
+    def check(self) -> None:
+        """Judges what the flags name outside the command line.
+
+        Raises:
+            ValueError: If PyTorch or the run is not there.
+        """
+        if self.suite == "sweep" and self.torch and not _is_installed("torch"):
+            raise ValueError(
+                "torch: not installed, the suite sweep compares with it: "
+                "pip install -e .[bench], or leave it out with --notorch"
+            )
+        if self.run is not None and not trained_seeds(self.run):
+            raise ValueError(
+                f"run: got {self.run!r}, expected the folder of a finished run of "
+                "python -m network_pruning.train"
+            )
+
+    def command(self) -> str:
+        """Returns the command line, without flags at their defaults."""
+        default = BenchmarkConfig()
+        flags = [
+            f"--{name}={_text(value)}"
+            for name, value in dataclasses.asdict(self).items()
+            if name != "output_dir" and value != getattr(default, name)
+        ]
+        return " ".join(["python -m experiments.benchmark", *flags])
+
+    def to_json(self) -> str:
+        """Returns what `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> BenchmarkConfig:
+        """Returns the config that `to_json` wrote."""
+        values = json.loads(text).items()
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values})
+
+
+def trained_seeds(run: str) -> list[str]:
+    """Returns the training folders of a run, "checkpoints/seed=0" and so on."""
+    found = sorted(Path(run).glob("checkpoints/seed=*/training.json"))
+    return [path.parent.relative_to(run).as_posix() for path in found]
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from network_pruning.pruning import certificate, surgery, units
+from tests import cases
+
+
+@pytest.fixture
+def cut(case):
+    """A network, its masks (two units kept of each group) and the shrunk network."""
+    masks = {
+        group.name: np.arange(group.n_units) < 2 for group in units.find_groups(case)
+    }
+    return case, masks, surgery.shrink(case, masks)
+
+
+def certify(cut, n=16):
+    return certificate.certify(*cut, cases.examples(cut[0], n))
+
+
+def test_a_cut_passes(cut):
+    proof = certify(cut)
+    assert proof.ok
+    assert proof.require() is proof
+    assert 0 <= proof.max_rel_diff <= 1e-6
+    assert proof.n_inputs == 16
+    json.dumps(dataclasses.asdict(proof))
+
+
+def swap_channels(weight, axis):
+    value = weight.numpy()
+    weight.assign(np.take(value, [1, 0, *range(2, value.shape[axis])], axis))
+
+
+def weights_of(model):
+    return [w for w in model.weights if w.shape.rank >= 1]
+
+
+def test_two_channels_swapped_fail(cut):
+    small = cut[2]
+    tried = 0
+    for weight in weights_of(small):
+        for axis, width in enumerate(weight.shape):
+            kept = weight.numpy()
+            if width < 2:
+                continue
+            swap_channels(weight, axis)
+            proof = certify(cut, 4)
+            assert not proof.ok
+            assert not proof.weights_equal
+            assert proof.where.rpartition("/")[2] in weight.name
+            weight.assign(kept)
+            tried += 1
+    assert tried >= 5
+    assert certify(cut, 4).ok
+
+
+def test_one_weight_moved_fails(cut):
+    for weight in weights_of(cut[2]):
+        kept = weight.numpy()
+        moved = kept.copy()
+        moved.flat[-1] += 1e-3
+        weight.assign(moved)
+        with pytest.raises(certificate.CertificateError, match="is no slice of"):
+            certify(cut, 4).require()
+        weight.assign(kept)
+
+
+def test_outputs_are_compared_not_only_weights(cut, monkeypatch):
+    """The same mutations, seen without looking at the weights."""
+    monkeypatch.setattr(certificate, "_wrong_weight", lambda *_: None)
+    for weight in weights_of(cut[2]):
+        # Slopes of PReLU matter only where a channel is negative.
+        if weight.shape[-1] < 2 or "alpha" in weight.name:
+            continue
+        kept = weight.numpy()
+        swap_channels(weight, -1)
+        proof = certify(cut)
+        assert proof.weights_equal
+        assert not proof.ok
+        assert proof.max_abs_diff > 0
+        with pytest.raises(certificate.CertificateError, match="of the maximum at"):
+            proof.require()
+        weight.assign(kept)
+
+
+def test_other_masks_fail(case):
+    names = units.find_groups(case)
+    masks = {g.name: np.arange(g.n_units) < 2 for g in names}
+    other = {g.name: np.arange(g.n_units) >= g.n_units - 2 for g in names}
+    small = surgery.shrink(case, other)
+    assert not certificate.certify(case, masks, small, cases.examples(case)).ok
+    small = surgery.shrink(case, {})
+    proof = certificate.certify(case, masks, small, cases.examples(case))
+    assert not proof.ok
+    assert proof.max_rel_diff == np.inf
+
+
+def test_a_deep_difference_that_the_logits_hide_is_found(monkeypatch):
+    monkeypatch.setattr(certificate, "_wrong_weight", lambda *_: None)
+    model = cases.randomise(cases.normalised())
+    last = model.get_layer("logits").kernel
+    last.assign(last * 1e-9)
+    small = surgery.shrink(model, {})
+    swap_channels(small.get_layer("norm_1").beta, 0)
+    proof = certificate.certify(model, {}, small, cases.examples(model))
+    a, b = model(cases.examples(model)), small(cases.examples(model))
+    assert np.abs(a - b).max() <= 1e-5 * np.abs(a).max()
+    assert proof.where == "norm_1"
+    assert not proof.ok
+
+
+def test_silent_layers_are_equal():
+    model = cases.plain()
+    for weight in model.weights:
+        weight.assign(weight * 0)
+    small = surgery.shrink(model, {"hidden_1": np.arange(12) < 3})
+    proof = certificate.certify(
+        model, {"hidden_1": np.arange(12) < 3}, small, cases.examples(model)
+    )
+    assert proof.ok
+    assert proof.max_rel_diff == 0
+
+
+def test_nan_is_no_proof():
+    model = cases.randomise(cases.plain())
+    small = surgery.shrink(model, {})
+    for network in (model, small):
+        kernel = network.get_layer("logits").kernel
+        kernel.assign(kernel * np.nan)
+    proof = certificate.certify(model, {}, small, cases.examples(model))
+    assert proof.weights_equal
+    assert not proof.ok
+
+
+def test_batches_see_every_example():
+    model = cases.randomise(cases.plain())
+    small, x = surgery.shrink(model, {}), cases.examples(model, 10)
+    whole = certificate.certify(model, {}, small, x)
+    parts = certificate.certify(model, {}, small, x, batch_size=3)
+    assert parts.n_inputs == whole.n_inputs == 10
+    x[-1] = np.nan
+    assert not certificate.certify(model, {}, small, x, batch_size=3).ok
+
+
+def test_no_inputs():
+    model = cases.plain()
+    with pytest.raises(ValueError, match="got no example"):
+        certificate.certify(model, {}, model, cases.examples(model, 0))
+
+
+def test_several_inputs():
+    a, b = keras.Input((3,), name="a"), keras.Input((4,), name="b")
+    dense = keras.layers.Dense
+    x = dense(4, name="left")(a), dense(5, name="right")(b)
+    model = keras.Model([a, b], [dense(2)(x[0]), dense(2)(x[1])])
+    masks = {"left": np.arange(4) > 1, "right": np.arange(5) > 2}
+    generator = np.random.default_rng(0)
+    inputs = [generator.random((6, n), np.float32) for n in (3, 4)]
+    small = surgery.shrink(model, masks)
+    assert certificate.certify(model, masks, small, inputs).ok

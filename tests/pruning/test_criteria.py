@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from network_pruning.pruning import criteria
+from network_pruning.pruning.units import find_groups
+from tests import cases
+
+
+def kernel(model, name):
+    return model.get_layer(name).kernel.numpy().astype(float)
+
+
+def test_norms_of_columns():
+    model = cases.randomise(cases.normalised())
+    w = kernel(model, "hidden_2")
+    l1, l2 = (criteria.score_units(model, name)["hidden_2"] for name in ("l1", "l2"))
+    assert np.allclose(l1.values, [sum(abs(v) for v in col) for col in w.T], rtol=1e-12)
+    assert np.allclose(l2.values, [sum(col**2) ** 0.5 for col in w.T], rtol=1e-12)
+    assert l2.values.dtype == np.float64
+    assert l2.standard_error is None
+
+
+def test_integer_weights_by_hand():
+    model = cases.plain()
+    layer = model.get_layer("hidden_3")
+    layer.kernel.assign(np.outer([3, 4] + 8 * [0], np.arange(8)))
+    scores = criteria.score_units(model, "l2")["hidden_3"].values
+    assert scores.tolist() == [5.0 * i for i in range(8)]
+    scores = criteria.score_units(model, "l1")["hidden_3"].values
+    assert scores.tolist() == [7.0 * i for i in range(8)]
+
+
+def test_a_unit_of_several_producers_counts_all_of_them():
+    model = cases.randomise(cases.nested())
+    parts = [kernel(model, "hidden_1"), kernel(model, "shared")]
+    parts.append(kernel(model.get_layer("inner"), "hidden"))
+    expected = np.sqrt(sum((part**2).sum(axis=0) for part in parts))
+    scores = criteria.score_units(model, "l2")
+    assert list(scores) == ["hidden_1", "tail/hidden"]
+    assert np.allclose(scores["hidden_1"].values, expected, rtol=1e-12)
+
+
+def test_random_depends_on_seed_and_name_alone():
+    model = cases.plain()
+    groups = find_groups(model)
+
+    def draw(seed, chosen=groups):
+        return criteria.score_units(model, "random", groups=chosen, seed=seed)
+
+    first = draw(0)
+    assert np.array_equal(first["hidden_2"].values, draw(0)["hidden_2"].values)
+    alone = draw(0, groups[1:2])
+    assert list(alone) == ["hidden_2"]
+    assert np.array_equal(first["hidden_2"].values, alone["hidden_2"].values)
+    assert not np.array_equal(first["hidden_2"].values, draw(1)["hidden_2"].values)
+    assert first["hidden_1"].values[0] != first["hidden_2"].values[0]
+
+
+@pytest.mark.parametrize("name", criteria.CRITERIA)
+def test_every_criterion_scores_every_unit(name, case):
+    scores = criteria.score_units(case, name)
+    sizes = {group.name: group.n_units for group in find_groups(case)}
+    assert {n: s.values.size for n, s in scores.items()} == sizes
+    assert all(np.isfinite(s.values).all() for s in scores.values())
+    assert all(s.price.seconds > 0 and s.price.forward == 0 for s in scores.values())
+
+
+def test_unknown_names():
+    model = cases.plain()
+    with pytest.raises(ValueError, match="l1, l2, random. Did you mean 'random'"):
+        criteria.score_units(model, "randon")
+    with pytest.raises(ValueError, match="option 'samples', expected none"):
+        criteria.score_units(model, "l2", samples=3)

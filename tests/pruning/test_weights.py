@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from network_pruning import graph
+from network_pruning.pruning import units, weights
+from tests import cases
+
+layers = keras.layers
+
+
+def test_the_output_layers_are_never_pruned():
+    masks = weights.weight_masks(cases.randomise(cases.nested()), 0.5)
+    assert list(masks) == [
+        *("hidden_1/kernel", "inner/hidden/kernel", "shared/kernel"),
+        "tail/hidden/kernel",
+    ]
+    x = inputs = keras.Input((4,))
+    x = layers.Dense(3, name="hidden")(x)
+    heads = [layers.Dense(2, name=name)(x) for name in ("left", "right")]
+    model = keras.Model(inputs, [layers.Softmax()(heads[0]), heads[1]])
+    assert list(weights.weight_masks(model, 0.5)) == ["hidden/kernel"]
+
+
+def test_a_layer_that_is_head_and_hidden_is_a_head():
+    inputs = keras.Input((4,))
+    both = layers.Dense(4, name="both")(inputs)
+    out = layers.Dense(2, name="out")(both)
+    assert not weights.weight_masks(keras.Model(inputs, [both, out]), 0.5)
+
+
+def test_masks_by_layer_keep_the_largest_magnitudes():
+    model = cases.randomise(cases.plain())
+    masks = weights.weight_masks(model, 0.75)
+    for path, mask in masks.items():
+        kernel = np.abs(model.get_layer(path.split("/")[0]).kernel.numpy())
+        assert mask.sum() == kernel.size // 4
+        assert kernel[mask].min() >= kernel[~mask].max()
+
+
+def test_global_masks_share_a_threshold():
+    model = cases.randomise(cases.plain())
+    big = model.get_layer("hidden_2").kernel
+    big.assign(100 * big)
+    masks = weights.weight_masks(model, 0.9, "global")
+    kernels = {p: np.abs(k) for p, k in weights.hidden_kernels(model).items()}
+    total = sum(k.size for k in kernels.values())
+    assert sum(m.sum() for m in masks.values()) == total - int(0.9 * total)
+    assert [masks[p].sum() for p in ("hidden_1/kernel", "hidden_3/kernel")] == [1, 1]
+    with pytest.raises(ValueError, match="scope: got 'all'"):
+        weights.weight_masks(model, 0.5, "all")
+
+
+def test_pruned_copy_has_the_zeros_and_nothing_else_changed(case):
+    before = graph.fingerprint(case)
+    masks = weights.weight_masks(case, 0.6)
+    sparse = weights.prune_weights(case, 0.6)
+    assert graph.fingerprint(case) == before
+    old, new = dict(graph.leaf_layers(case)), dict(graph.leaf_layers(sparse))
+    for path, layer in old.items():
+        mask = masks.get(f"{path}/kernel")
+        for a, b in zip(layer.weights, new[path].weights, strict=True):
+            is_kernel = "/kernel" in a.name and mask is not None
+            assert np.array_equal(a * mask if is_kernel else a, b)
+    shares = weights.achieved_sparsity(sparse)
+    assert shares == {p: 1 - m.sum() / m.size for p, m in masks.items()}
+
+
+def test_given_masks():
+    model = cases.randomise(cases.plain())
+    mask = np.arange(120).reshape(12, 10) % 3 == 0
+    sparse = weights.prune_weights(model, masks={"hidden_2/kernel": mask})
+    assert np.array_equal(sparse.get_layer("hidden_2").kernel != 0, mask)
+    assert graph.fingerprint(weights.prune_weights(model, 0)) == graph.fingerprint(
+        model
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "exactly one"),
+        ({"sparsity": 0.5, "masks": {}}, "exactly one"),
+        ({"sparsity": 1}, "sparsity: got 1"),
+        ({"masks": {"x/kernel": np.ones(2, bool)}}, "mask of 'x/kernel': .*no such"),
+        ({"masks": {"flatten/kernel": np.ones(2, bool)}}, "no such kernel"),
+        ({"masks": {"hidden_2/kernel": np.ones(2, bool)}}, r"\[2\], expected \[12, 10"),
+    ],
+)
+def test_bad_requests(options, message):
+    with pytest.raises(ValueError, match=message):
+        weights.prune_weights(cases.plain(), **options)
+
+
+def test_kernels_without_a_rule_are_named(caplog):
+    class Other(layers.Dense):
+        pass
+
+    x = inputs = keras.Input((4,))
+    for layer in (Other(3, name="other"), layers.Dense(3, name="a"), layers.Dense(2)):
+        x = layer(x)
+    assert list(weights.weight_masks(keras.Model(inputs, x), 0.5)) == ["a/kernel"]
+    assert "other: the kernel is not pruned, there is no rule for Other" in caplog.text
+
+
+def test_unit_masks_zero_columns_and_keep_rows():
+    model = cases.randomise(cases.plain())
+    keep = np.arange(10) % 2 == 0
+    masks = weights.unit_weight_masks(model, {"hidden_2": keep})
+    assert np.array_equal(masks["hidden_2/kernel"], np.tile(keep, (12, 1)))
+    assert masks["hidden_3/kernel"].all()
+    assert "logits/kernel" not in masks
+
+
+def test_zeroed_columns_are_the_gate_where_there_are_no_biases():
+    from network_pruning.pruning.gates import gate
+
+    model = cases.randomise(cases.plain())
+    masks = cases.random_masks(units.find_groups(model))
+    zeroed = weights.prune_weights(model, masks=weights.unit_weight_masks(model, masks))
+    x = cases.examples(model)
+    assert np.allclose(zeroed(x), gate(model, masks)(x), atol=1e-6)
+
+
+def penalised():
+    x = inputs = keras.Input((5,))
+    for i, width in enumerate((7, 6)):
+        x = layers.Dense(
+            width,
+            kernel_regularizer=keras.regularizers.L1L2(1e-3, 1e-2),
+            bias_regularizer="l2",
+            name=f"hidden_{i}",
+        )(x)
+        x = layers.BatchNormalization(gamma_regularizer="l1", beta_regularizer="l2")(x)
+        x = layers.PReLU(alpha_regularizer="l1")(x)
+    return keras.Model(inputs, layers.Dense(2, name="logits")(x))
+
+
+@pytest.mark.parametrize("build", [penalised, cases.normalised, cases.plain])
+def test_penalty_of_nothing_masked_is_kerass_own(build):
+    model = cases.randomise(build())
+    own = float(sum(model.losses))
+    assert np.isclose(weights.masked_penalty(model, {}), own, rtol=1e-6)
+    full = {p: np.ones_like(m) for p, m in weights.weight_masks(model, 0).items()}
+    assert np.isclose(weights.masked_penalty(model, full), own, rtol=1e-6)
+
+
+def test_penalty_of_masked_kernels_is_that_of_the_pruned_network():
+    model = cases.randomise(penalised())
+    masks = weights.weight_masks(model, 0.7)
+    pruned = weights.prune_weights(model, masks=masks)
+    expected = float(sum(pruned.losses))
+    assert np.isclose(weights.masked_penalty(model, masks), expected, rtol=1e-6)
+    removed = [k[~masks[p]] for p, k in weights.hidden_kernels(model).items()]
+    saved = sum(1e-3 * abs(w).sum() + 1e-2 * (w**2).sum() for w in removed)
+    assert np.isclose(float(sum(model.losses)) - expected, saved, rtol=1e-4)

@@ -1,0 +1,69 @@
+"""The house stands as design and README say: who may import whom, and what loads."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+ARITHMETIC = (
+    "network_pruning.configs",
+    "network_pruning.cli",
+    "network_pruning.pruning.masks",
+    "network_pruning.evaluation.metrics",
+    "network_pruning.evaluation.rows",
+    "network_pruning.evaluation.tables",
+    "network_pruning.evaluation.sparse",
+    "network_pruning",
+    "network_pruning.train",
+    "data",
+    "models",
+)
+
+
+def test_import_contracts_hold():
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [lint, "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("module", ARITHMETIC)
+def test_loads_without_tensorflow(module):
+    code = (
+        f"import sys, {module}; "
+        "print([m for m in ('tensorflow', 'tf_keras') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_loads():
+    import network_pruning
+
+    for name in network_pruning.__all__:
+        assert callable(getattr(network_pruning, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        network_pruning.nothing  # noqa: B018
+
+
+def test_readme_commands_name_real_flags():
+    from network_pruning import cli
+    from network_pruning.configs import SweepConfig
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"python -m network_pruning\.train ([^`\n\\#]*)", readme)
+    assert commands
+    for words in commands:
+        cli.parse(SweepConfig, ["train", *words.split()])
