@@ -1,8 +1,8 @@
 """Dataclass <-> absl flags, and the door every command goes through.
 
 A command is a frozen dataclass, one documented field per flag, judged in its
-`__post_init__`; flags are generated from it, so a default exists once. Nothing here loads
-TensorFlow: `--help` and a wrong flag are answered at once.
+`__post_init__`; flags are generated from it, so a default exists once. Nothing here
+loads TensorFlow before the work begins: `--help` and a wrong flag are answered at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from absl import app, flags
@@ -239,11 +239,10 @@ def fail(message: str, code: int = FAILURE) -> typing.NoReturn:
 
 
 def _work_or_exit(work: Work, config: Any) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    _set_up_logging()
     try:
         with quiet_tensorflow():
-            import tensorflow as tf  # noqa: F401, PLC0415
+            import tensorflow as tf  # noqa: F401
         work(config)
     except KeyboardInterrupt:
         fail("interrupted: the same command goes on from here", 130)
@@ -255,17 +254,28 @@ def _work_or_exit(work: Work, config: Any) -> None:
         fail(str(error))
 
 
+def _set_up_logging() -> None:
+    """Lets the jobs say what they do, and all others only what is wrong."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("network_pruning.jobs").setLevel(logging.INFO)
+    # A sweep traces a function for each network, and means to.
+    logging.getLogger("tensorflow").addFilter(
+        lambda record: "triggered tf.function retracing" not in record.getMessage()
+    )
+
+
 def _explain(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return (
-            f"the disk is full ({error.filename or 'while writing'}): what was complete "
-            "is kept; free some space and type the same command"
+            f"the disk is full ({error.filename or 'while writing'}): what was "
+            "complete is kept; free some space and type the same command"
         )
     return str(error)
 
 
 @contextlib.contextmanager
-def quiet_tensorflow() -> Iterator[None]:
+def quiet_tensorflow() -> Generator[None, None, None]:
     """Keeps TensorFlow's start-up chatter off the terminal, and nothing else.
 
     Its C++ side writes past Python; so file descriptor 2 is caught while TensorFlow is
@@ -281,7 +291,7 @@ def quiet_tensorflow() -> Iterator[None]:
         os.dup2(caught.fileno(), 2)
         try:
             yield
-            import tensorflow as tf  # noqa: PLC0415
+            import tensorflow as tf
 
             tf.config.list_physical_devices()
         finally:

@@ -23,7 +23,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 
 
 def _flag(default: Any, text: str, changes: str = "training") -> Any:
@@ -82,6 +82,9 @@ class SweepConfig:
     k_vals: tuple[float, ...] = _flag(
         K_VALS, "Fractions to prune, in [0,1), comma separated.", "view"
     )
+    kinds: tuple[str, ...] = _flag(
+        ("weight", "unit"), "What to prune: weight, unit, or both.", "view"
+    )
     scope: Literal["layer", "global"] = _flag(
         "layer",
         "Whether every layer loses the fraction k, or all of them together.",
@@ -121,12 +124,15 @@ class SweepConfig:
         _check_ranges(self)
         _check_k_vals(self.k_vals)
         _check_seeds(self.seeds)
-        _check_id(self.experiment_id)
-        if self.image_size is not None and len(self.image_size) != 2:
+        if not self.kinds or not set(self.kinds) <= {"weight", "unit"}:
             raise ValueError(
-                f"image_size: got {len(self.image_size)} numbers, expected "
-                "height,width as in --image_size=32,32"
+                f"kinds: got {','.join(self.kinds) or 'none'}, expected weight, unit "
+                "or both with a comma between"
             )
+        _check_id(self.experiment_id)
+        _check_image_size(self.image_size)
+        if not self.output_dir:
+            raise ValueError("output_dir: got none, expected a folder, . for this one")
         if self.distribute == "multi_worker":
             check_tf_config(os.environ.get("TF_CONFIG"))
 
@@ -149,7 +155,8 @@ class SweepConfig:
         """Returns the folder's name: readable settings, and a digest of all of them."""
         if self.experiment_id is not None:
             return self.experiment_id
-        readable = re.sub(r"[^A-Za-z0-9._-]+", "_", self.dataset).strip("._-") or "data"
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "_", self.dataset)[-60:].strip("._-")
+        readable = readable or "data"
         return (
             f"{readable}-{self.epochs}-lr={self.learning_rate:g}-l1={self.l1_reg:g}"
             f"-l2={self.l2_reg:g}-{self.digest('training', 'rows')}"
@@ -161,12 +168,21 @@ class SweepConfig:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Returns "name: theirs, now ours" for each field that is no view and differs."""
-    names = [name for name in ours if _kind(name) != "view"]
+    """Compares the settings of two runs.
+
+    Args:
+        ours: What `as_dict` gives.
+        theirs: Likewise, perhaps of an older version: fields it had not are at their
+            defaults.
+
+    Returns:
+        "name: theirs there, ours now" for each field that differs and is no view.
+    """
+    theirs = _defaults() | theirs
     return [
-        f"{name}: {theirs.get(name)} there, {ours[name]} now"
-        for name in names
-        if ours[name] != theirs.get(name)
+        f"{name}: {theirs[name]} there, {ours[name]} now"
+        for name in ours
+        if _kind(name) != "view" and ours[name] != theirs[name]
     ]
 
 
@@ -180,29 +196,37 @@ def _kind(name: str) -> str:
 
 
 _POSITIVE = ("epochs", "batch_size", "learning_rate", "finetune_learning_rate")
-_NOT_NEGATIVE = ("l1_reg", "l2_reg", "finetune_epochs", "num_valid")
+_NOT_NEGATIVE = ("l1_reg", "l2_reg", "finetune_epochs")
 
 
 def _check_ranges(config: SweepConfig) -> None:
-    for name in (*_POSITIVE, *_NOT_NEGATIVE, "dropout"):
-        value = getattr(config, name)
-        if value is None:
-            continue
-        if not math.isfinite(value):
-            raise ValueError(f"{name}: got {value}, expected a finite number")
-        if name in _POSITIVE and value <= 0:
-            raise ValueError(f"{name}: got {value}, expected a number above 0")
-        if value < 0:
-            raise ValueError(f"{name}: got {value}, expected 0 or more")
-    if config.num_valid == 0:
+    for name in (*_POSITIVE, *_NOT_NEGATIVE):
+        _check_number(name, getattr(config, name))
+    if config.num_valid is not None and config.num_valid < 1:
         raise ValueError(
-            "num_valid: got 0, expected at least 1: the best epoch is chosen on them"
+            f"num_valid: got {config.num_valid}, expected at least 1: the best epoch "
+            "is chosen on them"
         )
-    if config.dropout >= 1:
+    if not 0 <= config.dropout < 1:
         raise ValueError(f"dropout: got {config.dropout}, expected a rate in [0,1)")
     if not config.widths or min(config.widths) < 1:
         raise ValueError(
             f"widths: got {config.widths}, expected positive whole numbers"
+        )
+
+
+def _check_number(name: str, value: float) -> None:
+    positive = name in _POSITIVE
+    if not (value > 0 or value == 0 and not positive) or value == math.inf:
+        expected = "above 0" if positive else "of 0 or more"
+        raise ValueError(f"{name}: got {value}, expected a number {expected}")
+
+
+def _check_image_size(size: tuple[int, ...] | None) -> None:
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(
+            f"image_size: got {','.join(map(str, size))}, expected height,width as in "
+            "--image_size=32,32"
         )
 
 
@@ -224,26 +248,31 @@ def _check_k_vals(k_vals: tuple[float, ...]) -> None:
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    fit = seeds and min(seeds) >= 0 and max(seeds) < 2**32
+    if not fit or len(set(seeds)) < len(seeds):
         raise ValueError(
-            f"seeds: got {','.join(map(str, seeds)) or 'none'}, expected different whole "
-            "numbers of 0 or more, as in --seeds=0,1,2"
+            f"seeds: got {','.join(map(str, seeds)) or 'none'}, expected different "
+            "whole numbers from 0 to 2^32 - 1, as in --seeds=0,1,2"
         )
 
 
 def _check_id(name: str | None) -> None:
     if name is not None and not _ID.fullmatch(name):
         raise ValueError(
-            f"experiment_id: got {name!r}, expected a plain name of letters, digits and "
-            "._=+- (the folder it goes into is --output_dir)"
+            f"experiment_id: got {name!r}, expected a plain name of at most 100 "
+            "letters, digits and ._=+- (the folder it goes into is --output_dir)"
         )
 
 
 def check_tf_config(text: str | None) -> None:
     """Judges TF_CONFIG before TensorFlow reads it.
 
+    Args:
+        text: Its value; the cluster may have workers, or one chief and workers.
+
     Raises:
-        ValueError: If it is missing, no JSON, or names no worker that this process is.
+        ValueError: If it is missing, no JSON, or does not say which of the cluster's
+            processes this one is.
     """
     wanted = (
         '{"cluster": {"worker": ["host1:port", "host2:port"]}, '
@@ -255,10 +284,23 @@ def check_tf_config(text: str | None) -> None:
         )
     try:
         given = json.loads(text)
-        workers = given["cluster"]["worker"]
-        task = given["task"]
-        fits = task["type"] == "worker" and 0 <= task["index"] < len(workers)
-    except (ValueError, KeyError, TypeError):
-        fits = False
-    if not fits:
-        raise ValueError(f"TF_CONFIG: got {text!r}, expected {wanted}")
+        problem = _cluster_problem(given["cluster"], given["task"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        problem = "it is no JSON of this form"
+    if problem:
+        raise ValueError(f"TF_CONFIG: got {text!r}, {problem}; expected {wanted}")
+
+
+def _cluster_problem(cluster: dict[str, list[str]], task: dict[str, Any]) -> str:
+    """Returns what is wrong with a cluster and this process's place in it, or ""."""
+    addresses = [address for listed in cluster.values() for address in listed]
+    if not set(cluster) <= {"chief", "worker"} or len(cluster.get("chief", [])) > 1:
+        return "a training has workers, and at most one chief beside them"
+    if not all(re.fullmatch(r"\S+:\d+", address) for address in addresses):
+        return "every process needs its own host:port"
+    if len(set(addresses)) < len(addresses):
+        return "two processes have the same host:port"
+    listed, index = cluster.get(task["type"], []), task["index"]
+    if type(index) is not int or index not in range(len(listed)):
+        return f"it lists no {task['type']} {index}"
+    return ""

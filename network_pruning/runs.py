@@ -31,7 +31,6 @@ _UNREADABLE = (
     ValueError,
     EOFError,
     KeyError,
-    NotImplementedError,
     RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
@@ -184,8 +183,8 @@ class RunDir:
     def damaged(self, name: str, why: str, remedy: str = MAKE_AGAIN) -> DamagedFile:
         """Returns the error that says which file is not what it should be."""
         return DamagedFile(
-            f"{self.path / name} is damaged ({why}): put back a good copy, or {remedy}; "
-            "nothing was overwritten"
+            f"{self.path / name} is damaged ({why}): put back a good copy, or "
+            f"{remedy}; nothing was overwritten"
         )
 
 
@@ -274,7 +273,11 @@ def _open_lock(path: Path) -> IO[str]:
 
 @contextmanager
 def _naming(path: Path) -> Generator[None, None, None]:
-    """Says which folder cannot be written to."""
+    """Says which folder cannot be written to.
+
+    Raises:
+        OSError: The one that came, in other words.
+    """
     try:
         yield
     except OSError as error:
@@ -285,7 +288,11 @@ def _naming(path: Path) -> Generator[None, None, None]:
 
 
 def _check_sums(path: Path) -> None:
-    """Reads all of an npz, as numpy alone skips what the array headers do not claim."""
+    """Reads all of an npz, as numpy alone skips what the array headers do not claim.
+
+    Raises:
+        ValueError: If the content of an array does not fit its checksum.
+    """
     with zipfile.ZipFile(path) as archive:
         bad = archive.testzip()
     if bad is not None:

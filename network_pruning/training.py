@@ -1,8 +1,8 @@
 """The training step that every trainer refines, and the loop that runs it fast.
 
 `Trainer` is an ordinary Keras model with its own train_step: compile and fit it as any
-other, under any tf.distribute strategy. `ResidentLoop` runs the same step over data that
-lies on the device, a whole epoch in one traced function, which is much faster for
+other, under any tf.distribute strategy. `ResidentLoop` runs the same step over data
+that lies on the device, a whole epoch in one traced function, which is much faster for
 networks whose step is short.
 """
 
@@ -80,7 +80,14 @@ class Trainer(keras.Model):
         return self._track(each, logits, labels)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Measures one batch; the same numbers as `train_step`, nothing is updated."""
+        """Measures one batch, and updates no weight.
+
+        Args:
+            data: As in `train_step`.
+
+        Returns:
+            As `train_step`.
+        """
         images, labels = data
         logits = self.network(images, training=False)
         return self._track(losses.cross_entropy(logits, labels), logits, labels)
@@ -88,7 +95,7 @@ class Trainer(keras.Model):
     def _track(
         self, each: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        penalty = tf.add_n([0.0 * each[0], *self.network.losses])
+        penalty = tf.add_n([tf.constant(0.0), *self.network.losses])
         right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
         self.trackers["loss"].update_state(each + penalty)
         self.trackers["cross_entropy"].update_state(each)
@@ -215,8 +222,8 @@ def reseed(network: keras.Model, *seed: int) -> None:
     """Starts every random layer (Dropout ...) from a seed of its own.
 
     Called at each epoch with the epoch's number, it makes a resumed training draw what
-    an undisturbed one draws. Needs keras.backend.experimental.enable_tf_random_generator
-    before the network is built.
+    an undisturbed one draws. The network must have been built under
+    keras.backend.experimental.enable_tf_random_generator.
 
     Args:
         network: The model whose layers draw.

@@ -16,7 +16,6 @@ ARITHMETIC = (
     "network_pruning.evaluation.metrics",
     "network_pruning.evaluation.rows",
     "network_pruning.evaluation.tables",
-    "network_pruning.evaluation.sparse",
     "network_pruning",
     "network_pruning.train",
     "data",

@@ -5,5 +5,5 @@
 - `table`: ratios against bars, as csv and Markdown
 - `machine`: what a table must say about where it was measured
 - `sweep`, `sparsity`: the suites
-- `*_jobs`: the contestants
+- `*_jobs`: the contestants; `trained`: a network from a run
 """

@@ -47,7 +47,8 @@ class BenchmarkConfig:
         (1, 2), "Thread settings of PyTorch; the fastest counts."
     )
     run: str | None = _flag(
-        None, "Suite sparsity: folder of a finished run whose kernel to take."
+        None,
+        "Folder of a finished run whose network to prune; none takes an untrained one.",
     )
     output_dir: str = _flag("references/benchmarks", "Folder of the tables.")
 
@@ -107,8 +108,10 @@ class BenchmarkConfig:
     @classmethod
     def from_json(cls, text: str) -> BenchmarkConfig:
         """Returns the config that `to_json` wrote."""
-        values = json.loads(text).items()
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values})
+        values: dict[str, Any] = json.loads(text)
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
 
 
 def trained_seeds(run: str) -> list[str]:

@@ -18,6 +18,7 @@ from experiments.benchmarks.config import (
     LEARNING_RATE,
     BenchmarkConfig,
 )
+from experiments.benchmarks.trained import trained_network
 from experiments.benchmarks.worker import Ready, random_images
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.predict import predict_logits
@@ -69,9 +70,9 @@ def plain_fit(config: BenchmarkConfig) -> Ready:
 
 
 def our_sweep(config: BenchmarkConfig) -> Ready:
-    """Returns the contestant that prunes and judges every k and kind as `jobs.sweep`."""
+    """Returns the contestant that prunes and judges every k and kind as our sweep."""
     images, labels = random_images(config.test_images)
-    dense = _network(config)
+    dense = _dense(config)
 
     def judge(kind: str, k: float) -> tuple[float, float]:
         cut = (cells.cut_weights if kind == "weight" else cells.cut_units)(
@@ -87,7 +88,7 @@ def our_sweep(config: BenchmarkConfig) -> Ready:
 def cloned_sweep(config: BenchmarkConfig, batch_size: int) -> Ready:
     """Returns the contestant that clones, masks, compiles, evaluates at every k."""
     images, labels = random_images(config.test_images)
-    dense = _network(config)
+    dense = _dense(config)
 
     def judge(kind: str, k: float) -> tuple[float, float]:
         network = keras.models.clone_model(dense)
@@ -102,7 +103,7 @@ def _sweep(
     config: BenchmarkConfig, judge: Callable[[str, float], tuple[float, float]]
 ) -> Ready:
     def run() -> dict[str, float]:
-        found = {}
+        found: dict[str, float] = {}
         for k in config.k_vals:
             for kind in cells.KINDS:
                 loss, accuracy = judge(kind, k)
@@ -130,6 +131,10 @@ def _masked(weights: list[Any], kind: str, k: float) -> list[Any]:
 def _network(config: BenchmarkConfig) -> keras.Model:
     keras.utils.set_random_seed(SEED)
     return models.build("mlp", IMAGE, CLASSES, widths=config.widths)
+
+
+def _dense(config: BenchmarkConfig) -> keras.Model:
+    return _network(config) if config.run is None else trained_network(config.run)[0]
 
 
 def _compile(network: keras.Model, optimizer: Any = "rmsprop") -> None:

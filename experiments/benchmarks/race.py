@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from tqdm import tqdm
 
 from experiments.benchmarks.config import BenchmarkConfig
 
 ROOT = Path(__file__).parents[2]
+PAUSE = 0.1
+"""Seconds between turns: thread pools spin for a moment after their work."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def race(
             if number < process.contestant.rounds
         ]
         for process in tqdm(turns, desc=title, disable=None):
+            time.sleep(PAUSE)
             answer = process.go()
             name = process.contestant.name
             samples[name].append(Sample(answer["wall"], answer["cpu"]))
@@ -123,12 +128,14 @@ class _Process:
         words = (contestant.job, json.dumps(dict(contestant.options)), config.to_json())
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.benchmarks.worker", *words],
-            cwd=ROOT,
+            env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
         )
+        self._orders = cast(IO[str], self._process.stdin)
+        self._answers = cast(IO[str], self._process.stdout)
         try:
             self.facts = self._answer()
         except BaseException:
@@ -137,12 +144,12 @@ class _Process:
 
     def go(self) -> dict[str, Any]:
         """Returns the answer to one job."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
+        self._orders.write("go\n")
+        self._orders.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if line:
             return json.loads(line)
         code = self._process.wait()
@@ -155,13 +162,13 @@ class _Process:
     def close(self) -> None:
         """Ends the process: without orders it leaves by itself."""
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._orders.close()
         try:
             self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
         self._stderr.close()
 
     def __enter__(self) -> _Process:
@@ -169,3 +176,9 @@ class _Process:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _environment() -> dict[str, str]:
+    """Returns ours, in which this checkout is found whatever the current folder."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

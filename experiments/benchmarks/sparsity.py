@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.benchmarks import machine
-from experiments.benchmarks.config import BenchmarkConfig, trained_seeds
+from experiments.benchmarks.config import BenchmarkConfig
 from experiments.benchmarks.table import csv_of, markdown_of
+from experiments.benchmarks.trained import trained_network
 from network_pruning.evaluation import figures, sparse
-from network_pruning.jobs.fit import finished
 from network_pruning.pruning.masks import keep_largest, removed_count
 from network_pruning.pruning.weights import hidden_kernels
 from network_pruning.runs import RunDir
@@ -75,14 +75,14 @@ def read_kernel(config: BenchmarkConfig) -> tuple[FloatArray, str]:
         limit = np.sqrt(6 / sum(shape))
         drawn = np.random.default_rng(0).uniform(-limit, limit, shape)
         return drawn.astype(np.float32), "Glorot-uniform, not trained"
-    run, folder = RunDir(config.run), trained_seeds(config.run)[0]
-    kernels = hidden_kernels(finished(run, folder).load(run, "val_loss"))
+    network, source = trained_network(config.run)
+    kernels = hidden_kernels(network)
     if KERNEL not in kernels or kernels[KERNEL].ndim != 2:
         raise ValueError(
             f"run: got a network with the kernels {list(kernels)}, expected "
             f"{KERNEL} of an mlp"
         )
-    return kernels[KERNEL], f"{KERNEL} of {folder} of the run {run.path.name}"
+    return kernels[KERNEL], f"{KERNEL} of {source}"
 
 
 def storage_of(kernel: FloatArray, k_vals: Sequence[float]) -> Columns:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from experiments.benchmarks import machine
-from experiments.benchmarks.config import BATCH_SIZE, BenchmarkConfig
+from experiments.benchmarks.config import BATCH_SIZE, LEARNING_RATE, BenchmarkConfig
 from experiments.benchmarks.floor_jobs import sizes, step_flops
 from experiments.benchmarks.race import Contestant, Timed, race
 from experiments.benchmarks.table import (
@@ -20,7 +21,7 @@ from network_pruning.runs import RunDir
 
 OURS, FIT = "ours", "Keras fit"
 TORCH = "PyTorch eager"
-FLOORS = "TensorFlow", "NumPy", "PyTorch"
+FLOOR = "matrix products alone"
 EVALUATE = "Keras clone + compile + evaluate"
 BATCHES = 32, 2000
 FIT_BAR = Bar(0.70, cpu=True)
@@ -43,9 +44,9 @@ def run(config: BenchmarkConfig) -> str:
     facts = {
         "data": f"random images 28x28: {config.epoch_images} for an epoch, "
         f"{config.test_images} for an evaluation; speed does not depend on them",
-        "network": "mlp "
-        + "-".join(map(str, sizes(config)))
-        + f", no biases; batch {BATCH_SIZE}, Adam",
+        "network": f"mlp {'-'.join(map(str, sizes(config)))}, no biases; "
+        f"batch {BATCH_SIZE}, Adam {LEARNING_RATE:g}",
+        "pruned network": "untrained" if config.run is None else Path(config.run).name,
         "threads": "; ".join(_threads(timed) for timed in epochs.values()),
         "rounds": f"{config.rounds}, contestants in turns, each in a process of its "
         "own, warm; medians, and the smallest and largest ratio of one round",
@@ -75,10 +76,13 @@ def epoch_contestants(config: BenchmarkConfig) -> list[Contestant]:
     if not config.torch:
         return found
     most = {"threads": max(config.torch_threads)}
-    job = "torch_jobs:epoch"
+    job, multiply = "torch_jobs:epoch", "floor_jobs:with_torch"
     return [
         *found,
-        Contestant(_floor("PyTorch"), "floor_jobs:with_torch", most),
+        *(
+            Contestant(_floor_torch(n), multiply, {"threads": n})
+            for n in config.torch_threads
+        ),
         *(Contestant(_torch(n), job, {"threads": n}) for n in config.torch_threads),
         Contestant(f"{TORCH}, DataLoader", job, most | {"loader": True}, EXTRA_ROUNDS),
         Contestant(f"{TORCH}, fused Adam", job, most | {"fused": True}, EXTRA_ROUNDS),
@@ -108,11 +112,9 @@ def epoch_lines(timed: Mapping[str, Timed], config: BenchmarkConfig) -> list[Lin
         others = [peer for name, peer in timed.items() if name.startswith(TORCH)]
         lines += [_line("epoch", ours, peer) for peer in others if peer is not best]
     epoch_flops = step_flops(sizes(config), config.epoch_images)
-    for library in FLOORS:
-        peer = timed.get(_floor(library))
-        if peer is not None:
-            whole = peer.times(epoch_flops / peer.facts["flops"])
-            lines.append(_line("epoch", ours, whole, note="ours over the floor"))
+    for peer in _floors(timed):
+        whole = peer.times(epoch_flops / peer.facts["flops"])
+        lines.append(_line("epoch", ours, whole, note="ours over the floor"))
     return lines
 
 
@@ -149,11 +151,23 @@ def _line(
 
 
 def _torch(threads: int) -> str:
-    return f"{TORCH}, {threads} thread{'s' * (threads > 1)}"
+    return f"{TORCH}, {_count(threads)}"
+
+
+def _floor_torch(threads: int) -> str:
+    return _floor(f"PyTorch, {_count(threads)}")
+
+
+def _count(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
 
 
 def _floor(library: str) -> str:
-    return f"matrix products alone, {library}"
+    return f"{FLOOR}, {library}"
+
+
+def _floors(timed: Mapping[str, Timed]) -> list[Timed]:
+    return [peer for name, peer in timed.items() if name.startswith(FLOOR)]
 
 
 def _evaluate(batch: int) -> str:
@@ -165,9 +179,10 @@ def _threads(timed: Timed) -> str:
 
 
 def _rates(timed: Mapping[str, Timed]) -> list[list[str]]:
-    found = [(library, timed.get(_floor(library))) for library in FLOORS]
     return [
-        [library, f"{peer.facts['flops'] / peer.wall / 1e9:.0f}"]
-        for library, peer in found
-        if peer is not None
+        [
+            peer.name.removeprefix(f"{FLOOR}, "),
+            f"{peer.facts['flops'] / peer.wall / 1e9:.0f}",
+        ]
+        for peer in _floors(timed)
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +9,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.evaluation.tflite import LiteModel, to_tflite
+from network_pruning.evaluation.timing import repeat
 from network_pruning.types import FloatArray
 
 BATCH = 256
-_WARM_UP = 10
 
 
 @dataclass(frozen=True)
@@ -92,26 +90,3 @@ def time_tensorflow(model: keras.Model, x: FloatArray) -> FloatArray:
     forward = tf.function(lambda batch: model(batch, training=False))
     batch = tf.constant(x)
     return repeat(lambda: forward(batch).numpy(), runs=20, seconds=0.2)
-
-
-def repeat(call: Callable[[], object], runs: int, seconds: float) -> FloatArray:
-    """Times a call again and again, after a warm-up.
-
-    Args:
-        call: Returns when its work is done.
-        runs: At least so many.
-        seconds: And at least so long in all.
-
-    Returns:
-        Seconds of each run [>= runs].
-    """
-    for _ in range(_WARM_UP):
-        call()
-    times: list[float] = []
-    total = 0.0
-    while len(times) < runs or total < seconds:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-        total += times[-1]
-    return np.asarray(times)

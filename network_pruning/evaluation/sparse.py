@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 
-from network_pruning.evaluation.latency import repeat
+from network_pruning.evaluation.timing import repeat
 from network_pruning.types import FloatArray
 
 _FLOAT = 4

@@ -12,7 +12,7 @@ import tf_keras as keras
 from PIL import Image
 from tensorboard.plugins.hparams import api as hparams
 
-from network_pruning.evaluation.rows import Row
+from network_pruning.evaluation.rows import KINDS, Row, grid, sparsities
 
 HISTOGRAMS = 10
 """Weight histograms in a training, however many epochs it has."""
@@ -22,22 +22,21 @@ class TrainingBoard:
     """Curves and weight histograms of one training, epoch by epoch."""
 
     def __init__(self, folder: Path, epochs: int) -> None:
-        """Opens the event files.
+        """Names the event files; a training that has no epoch to go writes none.
 
         Args:
             folder: Of the training, inside the run's tensorboard folder.
             epochs: Planned, to spread the histograms.
         """
-        self._writers = {
-            part: tf.summary.create_file_writer(str(folder / part))
-            for part in ("train", "validation")
-        }
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
         self._every = max(1, epochs // HISTOGRAMS)
 
     def __call__(
         self, epoch: int, numbers: dict[str, float], network: keras.Model
     ) -> None:
         """Writes one epoch."""
+        self._open()
         for part, prefix in (("train", ""), ("validation", "val_")):
             with self._writers[part].as_default(step=epoch + 1):
                 for name in ("loss", "cross_entropy", "accuracy"):
@@ -46,6 +45,11 @@ class TrainingBoard:
                     for weight in network.trainable_weights:
                         tf.summary.histogram(weight.name, weight)
             self._writers[part].flush()
+
+    def _open(self) -> None:
+        for part in () if self._writers else ("train", "validation"):
+            writer = tf.summary.create_file_writer(str(self._folder / part))
+            self._writers[part] = writer
 
 
 def show_sweep(
@@ -66,16 +70,11 @@ def show_sweep(
     """
     for old in folder.glob("sweep*/events.*"):
         old.unlink()
-    for kind in ("weight", "unit"):
+    for kind in KINDS:
         writer = tf.summary.create_file_writer(str(folder / f"sweep-{kind}"))
         with writer.as_default():
-            for sparsity in sorted({row.sparsity for row in rows}):
-                at = [r for r in rows if r.kind == kind and r.sparsity == sparsity]
-                for name in ("accuracy", "loss", "cross_entropy", "ece", "nonzeros"):
-                    mean = np.mean([getattr(row, name) for row in at])
-                    tf.summary.scalar(
-                        f"sweep/{name}", mean, step=round(1000 * sparsity)
-                    )
+            for name in ("accuracy", "loss", "cross_entropy", "ece", "nonzeros"):
+                _show_curve(rows, kind, name)
         writer.close()
     writer = tf.summary.create_file_writer(str(folder / "sweep"))
     with writer.as_default(step=0):
@@ -88,6 +87,16 @@ def show_sweep(
                 pixels = np.asarray(image.convert("RGB"))
             tf.summary.image(f"figures/{path.stem}", pixels[None])
     writer.close()
+
+
+def _show_curve(rows: Sequence[Row], kind: str, name: str) -> None:
+    """Writes the means over seeds of one quantity, where it was measured."""
+    for sparsity, values in zip(
+        sparsities(rows), grid(rows, kind, name).T, strict=True
+    ):
+        if not np.isnan(values).all():
+            step = round(1000 * sparsity)
+            tf.summary.scalar(f"sweep/{name}", np.nanmean(values), step=step)
 
 
 def _flat(value: Any) -> Any:

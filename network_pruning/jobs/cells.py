@@ -20,6 +20,7 @@ from network_pruning.pruning.masks import removed_share
 from network_pruning.pruning.surgery import shrink
 from network_pruning.pruning.units import find_groups, keep_units
 from network_pruning.pruning.weights import (
+    hidden_kernels,
     masked_penalty,
     prune_weights,
     unit_weight_masks,
@@ -137,6 +138,13 @@ def retrainable_weights(dense: keras.Model, sparsity: float, steps: int) -> kera
         end_step=updates * frequency,
         frequency=frequency,
     )
+
+
+def zeros(network: keras.Model) -> float:
+    """Returns the share of zeros in the prunable kernels together."""
+    kernels = hidden_kernels(network).values()
+    kept = sum(int(np.count_nonzero(kernel)) for kernel in kernels)
+    return 1 - kept / sum(kernel.size for kernel in kernels)
 
 
 def penalty_of(network: keras.Model) -> float:

@@ -15,7 +15,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,14 @@ if not select.select([sys.stdin], [], [], float(sys.argv[1]))[0]:
     print(sys.argv[2], file=sys.stderr, flush=True)
     os.kill(os.getppid(), signal.SIGKILL)
 """
+
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+)
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +64,14 @@ def make_strategy(distribute: str) -> Any:
 
 
 def _meet_workers() -> Any:
-    """Waits for all workers; kills this process where one does not come."""
+    """Waits for all workers; kills this process where one does not come.
+
+    Returns:
+        The strategy.
+
+    Raises:
+        ValueError: If this worker cannot open its port.
+    """
     names = ", ".join(_workers())
     log.info("waiting for the workers %s", names)
     message = (
@@ -65,7 +80,12 @@ def _meet_workers() -> Any:
     )
     watchdog = [sys.executable, "-c", _WATCHDOG, str(PEER_SECONDS), message]
     with subprocess.Popen(watchdog, stdin=subprocess.PIPE):
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.UnknownError as error:
+            raise ValueError(
+                f"TF_CONFIG: {error.message}: is the port of this worker free?"
+            ) from None
 
 
 def is_chief(distribute: str) -> bool:
@@ -102,6 +122,19 @@ def from_chief(distribute: str, values: Sequence[Array]) -> list[Array]:
     return _sum([value if mine else np.zeros_like(value) for value in values])
 
 
+def chief_number(distribute: str, number: int) -> int:
+    """Gives every worker a number of the chief.
+
+    Args:
+        distribute: none, mirrored or multi_worker.
+        number: Only the chief's is looked at; every worker must call it.
+
+    Returns:
+        The chief's number.
+    """
+    return int(from_chief(distribute, [np.array(number, np.int64)])[0])
+
+
 def check_same(distribute: str, what: str) -> None:
     """Judges whether all workers do the same job; every worker must call it.
 
@@ -115,12 +148,10 @@ def check_same(distribute: str, what: str) -> None:
     if distribute != "multi_worker":
         return
     mark = int.from_bytes(hashlib.sha256(what.encode()).digest()[:6], "big")
-    # Marks may differ and still have this worker's as their mean: the squares tell.
-    marks = np.array([mark, mark % 2**20 * (mark % 2**20)], np.int64)
-    if not np.array_equal(_sum([marks])[0], len(_workers()) * marks):
+    if _sum([np.array(mark)])[0] != mark * len(_workers()):
         raise ValueError(
-            "the workers of TF_CONFIG were given different flags or data: type the same "
-            "command on each, with the same dataset"
+            "the workers of TF_CONFIG were given different flags or data: type the "
+            "same command on each, with the same dataset"
         )
 
 
@@ -139,8 +170,24 @@ def _sum(values: Sequence[Array]) -> list[Array]:
     return [strategy.experimental_local_results(total)[0].numpy() for total in sums]
 
 
+def dismiss_workers(distribute: str) -> None:
+    """Lets the workers end that are not the chief; every worker must call it."""
+    if distribute != "multi_worker":
+        return
+    barrier = [np.array(0)]
+    _sum(barrier)
+    # All have arrived; but a worker that ended now would tear the others out of theirs.
+    with contextlib.suppress(tf.errors.OpError):
+        _sum(barrier)
+    if is_chief(distribute) and len(_workers()) > 1:
+        log.info(
+            "the training is complete, the other workers end here; TensorFlow may say "
+            "that they have crashed"
+        )
+
+
 @contextlib.contextmanager
-def explaining_lost_workers(distribute: str) -> Iterator[None]:
+def explaining_lost_workers(distribute: str) -> Generator[None, None, None]:
     """Says in plain words that another worker is gone.
 
     Yields:
@@ -151,14 +198,24 @@ def explaining_lost_workers(distribute: str) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except _LOST:
         if distribute != "multi_worker":
             raise
-        raise ConnectionError(f"{type(error)} {error.message}") from None
+        raise ConnectionError(
+            "a worker of TF_CONFIG is gone, its own output says why: type the same "
+            "command on every worker again, it goes on after the last complete epoch"
+        ) from None
 
 
 def distributed(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Lets tf.distribute split each global batch (never the files) between workers."""
+    """Lets tf.distribute split each global batch, never the files, between workers.
+
+    Args:
+        batches: Global batches, the same on every worker.
+
+    Returns:
+        The same batches.
+    """
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.DATA

@@ -18,7 +18,13 @@ from tqdm import tqdm
 
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.predict import predict_split
-from network_pruning.jobs.devices import distributed, is_chief, make_strategy
+from network_pruning.jobs.devices import (
+    chief_number,
+    distributed,
+    from_chief,
+    is_chief,
+    make_strategy,
+)
 from network_pruning.runs import RunDir
 from network_pruning.training import (
     AfterUpdate,
@@ -32,6 +38,8 @@ from network_pruning.training import (
 from network_pruning.types import Dataset
 
 MONITORS = ("val_loss", "val_accuracy")
+FILES = (*MONITORS, "last")
+RETRAIN = "train again with --force_train"
 Epoch = dict[str, float]
 OnEpoch = Callable[[int, Epoch, keras.Model], None]
 
@@ -91,7 +99,8 @@ class Training:
 
     def load(self, run: RunDir, which: str) -> keras.Model:
         """Returns the network: val_loss or val_accuracy (best epoch by it), or last."""
-        return run.read_model(f"{self.folder}/{which}.keras", self.digests[which])
+        name = f"{self.folder}/{which}.keras"
+        return run.read_model(name, self.digests[which], RETRAIN)
 
 
 def finished(run: RunDir, folder: str) -> Training | None:
@@ -103,10 +112,15 @@ def finished(run: RunDir, folder: str) -> Training | None:
     name = f"{folder}/training.json"
     if not run.exists(name):
         return None
+    stored = run.read_json(name)
     try:
-        return Training(**run.read_json(name))
-    except TypeError:
-        raise run.damaged(name, "expected what a finished training writes") from None
+        training = Training(**stored)
+        fits = all(training.chosen(which) >= 0 for which in FILES)
+    except (TypeError, KeyError, ValueError, IndexError):
+        fits = False
+    if not fits or training.folder != folder or set(training.digests) != set(FILES):
+        raise run.damaged(name, "expected what a finished training writes")
+    return training
 
 
 def fit(
@@ -139,32 +153,49 @@ def fit(
 
     Raises:
         DivergedError: If the loss is no number; the last good state stays on disk.
+        ValueError: If the folder holds a training of other settings or data.
     """
     done = finished(run, folder)
     if done is not None:
-        return done
+        check_identity(done.identity, identity, run, folder)
+    if chief_number(plan.distribute, int(done is not None)):
+        return done or Training(folder, [], {}, identity, plan.select_from)
     trainer = _make_trainer(make_network, plan, data.size("train"), after_update)
-    state = TrainingState(trainer, run, f"{folder}/state.npz")
+    state = TrainingState(trainer, run, folder, identity, plan.distribute)
     history = state.restore()
+    start = state.share(len(history))
     run_epoch = _epoch_runner(trainer, data, plan)
-    epochs = range(len(history), plan.epochs)
-    for epoch in tqdm(
-        epochs, desc=folder, unit="epoch", initial=len(history), disable=None
-    ):
+    epochs = range(start, plan.epochs)
+    for epoch in tqdm(epochs, desc=folder, unit="epoch", initial=start, disable=None):
         try:
             numbers = run_epoch(epoch)
+            network = export(state.read())
+            history.append(numbers | _validate(network, data))
         except DivergedError as error:
-            raise _diverged(error, epoch, plan, run, folder) from None
-        network = export(trainer.network)
-        history.append(numbers | _validate(network, data))
+            message = _explain(error, epoch, plan, run, folder)
+            raise DivergedError(message) from None
         if is_chief(plan.distribute):
-            _save_best(network, history, plan, run, folder)
+            _save_best(network, history, plan, state)
             state.save(history)
             if on_epoch is not None:
                 on_epoch(epoch, history[-1], network)
-    network = export(trainer.network)
+    network = export(state.read())
     training = Training(folder, history, {}, identity, plan.select_from)
-    return _finish(network, training, run) if is_chief(plan.distribute) else training
+    return _finish(network, training, state) if is_chief(plan.distribute) else training
+
+
+def check_identity(theirs: str, ours: str, run: RunDir, folder: str) -> None:
+    """Judges whether a stored training is the one that is asked for.
+
+    Raises:
+        ValueError: If it was made from other settings or other data.
+    """
+    if theirs != ours:
+        raise ValueError(
+            f"{run.path / folder} holds a training of other settings or data (the "
+            "dataset has changed): give this run another --experiment_id, or "
+            f"{RETRAIN}"
+        )
 
 
 def _make_trainer(
@@ -220,8 +251,10 @@ class StopAtNan(keras.callbacks.Callback):
 
 def _validate(network: keras.Model, data: Dataset) -> Epoch:
     logits, labels = predict_split(network, data, "valid")
-    cross_entropy = metrics.cross_entropy(logits, labels)
     penalty = float(tf.add_n([tf.constant(0.0), *network.losses]))
+    if not (np.isfinite(logits).all() and np.isfinite(penalty)):
+        raise DivergedError("the validation loss is no number after epoch")
+    cross_entropy = metrics.cross_entropy(logits, labels)
     return {
         "val_loss": cross_entropy + penalty,
         "val_cross_entropy": cross_entropy,
@@ -244,54 +277,114 @@ def best_epoch(history: list[Epoch], monitor: str, start: int = 0) -> int:
 
 
 def _save_best(
-    network: keras.Model, history: list[Epoch], plan: FitPlan, run: RunDir, folder: str
+    network: keras.Model, history: list[Epoch], plan: FitPlan, state: TrainingState
 ) -> None:
     for monitor in MONITORS:
         if best_epoch(history, monitor, plan.select_from) == len(history) - 1:
-            run.write_model(f"{folder}/{monitor}.keras", network)
+            state.keep(monitor, network)
 
 
-def _finish(network: keras.Model, training: Training, run: RunDir) -> Training:
-    """Marks a training complete: its last network, and the digests of all three."""
-    folder = training.folder
-    run.write_model(f"{folder}/last.keras", network)
-    digests = {
-        name: run.digest(f"{folder}/{name}.keras") for name in (*MONITORS, "last")
-    }
-    done = dataclasses.replace(training, digests=digests)
-    run.write_json(f"{folder}/training.json", dataclasses.asdict(done))
-    run.remove(f"{folder}/state.npz")
+def _finish(network: keras.Model, training: Training, state: TrainingState) -> Training:
+    """Marks a training complete.
+
+    Returns:
+        It, with the digests of its three files.
+    """
+    state.keep("last", network)
+    done = dataclasses.replace(training, digests=state.digests)
+    state.run.write_json(f"{state.folder}/training.json", dataclasses.asdict(done))
+    state.run.remove(state.name)
     return done
 
 
-def _diverged(
+def _explain(
     error: DivergedError, epoch: int, plan: FitPlan, run: RunDir, folder: str
-) -> DivergedError:
+) -> str:
     kept = (
         f"the state after epoch {epoch} is kept in {run.path / folder}"
         if epoch
         else "no epoch was complete"
     )
-    return DivergedError(
+    if not is_chief(plan.distribute):
+        kept = "the chief says what is kept"
+    return (
         f"{error} {epoch + 1} (seed {plan.seed}); {kept}: lower the learning rate "
         f"(now {plan.learning_rate:g}) or the penalties"
     )
 
 
 class TrainingState:
-    """All that an epoch hands to the next, in one file."""
+    """All that an epoch hands to the next, in one file.
 
-    def __init__(self, trainer: Trainer, run: RunDir, name: str) -> None:
+    Attributes:
+        digests: sha256 of the network files kept so far, by name.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        run: RunDir,
+        folder: str,
+        identity: str,
+        distribute: str = "none",
+    ) -> None:
         """Names the file; nothing is read yet."""
-        self.run, self.name = run, name
+        self.run, self.folder, self.identity = run, folder, identity
+        self.distribute = distribute
+        self.name = f"{folder}/state.npz"
+        self.network = trainer.network
+        if distribute != "none":
+            # Variables of a strategy are read by all workers or by none, and the chief
+            # saves alone: it needs a network without them.
+            self.network = keras.models.clone_model(trainer.network)
+        self.digests: dict[str, str] = {}
+        self.values: list[np.ndarray] = []
         self.variables = [
             *trainer.network.weights,
             *trainer.optimizer.variables,
         ]
 
+    def read(self) -> keras.Model:
+        """Takes the values that `save` writes; every worker must call it.
+
+        Returns:
+            The network, on one device.
+        """
+        self.values = [variable.numpy() for variable in self.variables]
+        if self.distribute != "none":
+            self.network.set_weights(self.values[: len(self.network.weights)])
+        return self.network
+
+    def share(self, epochs: int) -> int:
+        """Gives every worker the chief's values; every worker must call it.
+
+        Args:
+            epochs: Complete here; only the chief's are looked at.
+
+        Returns:
+            The chief's.
+        """
+        epochs = chief_number(self.distribute, epochs)
+        if epochs and self.distribute == "multi_worker":
+            values = from_chief(
+                self.distribute, [variable.numpy() for variable in self.variables]
+            )
+            for variable, value in zip(self.variables, values, strict=True):
+                variable.assign(value)
+        return epochs
+
+    def keep(self, which: str, network: keras.Model) -> None:
+        """Writes a network file: the best by a monitor, or the last."""
+        name = f"{self.folder}/{which}.keras"
+        self.run.write_model(name, network)
+        self.digests[which] = self.run.digest(name)
+
     def save(self, history: list[Epoch]) -> None:
         """Writes every variable and the history, atomically."""
-        arrays = {f"variable_{i}": v.numpy() for i, v in enumerate(self.variables)}
+        arrays = {f"variable_{i}": value for i, value in enumerate(self.values)}
+        arrays["identity"] = np.array(self.identity)
+        for which, digest in self.digests.items():
+            arrays[f"digest_{which}"] = np.array(digest)
         for key in history[0]:
             arrays[f"history_{key}"] = np.array([numbers[key] for numbers in history])
         self.run.write_arrays(self.name, arrays)
@@ -303,11 +396,18 @@ class TrainingState:
             The history up to it; empty where nothing is stored.
 
         Raises:
-            ValueError: If the file fits another network.
+            ValueError: If the file is of another training.
         """
         if not self.run.exists(self.name):
             return []
         arrays = self.run.read_arrays(self.name)
+        identity = str(arrays.get("identity", ""))
+        check_identity(identity, self.identity, self.run, self.folder)
+        self.digests = {
+            key.removeprefix("digest_"): str(value)
+            for key, value in arrays.items()
+            if key.startswith("digest_")
+        }
         for i, variable in enumerate(self.variables):
             stored = arrays.get(f"variable_{i}")
             if stored is None or stored.shape != tuple(variable.shape):

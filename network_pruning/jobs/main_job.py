@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,16 @@ from network_pruning.configs import SweepConfig, differences
 from network_pruning.evaluation.rows import Row
 from network_pruning.evaluation.tables import terminal_table
 from network_pruning.jobs import report, sweep
-from network_pruning.jobs.devices import is_chief
+from network_pruning.jobs.devices import (
+    check_same,
+    dismiss_workers,
+    explaining_lost_workers,
+    is_chief,
+    make_strategy,
+)
+from network_pruning.jobs.fit import Training
 from network_pruning.jobs.manifest import write_manifest
-from network_pruning.runs import RunDir, recover_run, replace_run
+from network_pruning.runs import RunDir, hold_run, replace_run, retrain_folder
 from network_pruning.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -40,23 +48,18 @@ def run(
         The rows of the run.
     """
     final = Path(config.output_dir) / config.run_id()
-    recover_run(final)
-    retrain = config.force_train and final.exists()
-    folder = final.with_name(f".{final.name}.retrain") if retrain else final
     if not is_chief(config.distribute):
-        return _follow(config, load_data, build_model, folder)
-    run_dir = RunDir(folder)
-    with run_dir.lock():
+        return _follow(config, load_data, build_model)
+    with hold_run(final):
+        run_dir = RunDir(retrain_folder(final) if config.force_train else final)
         claim(run_dir, config)
-        data = _load(config, load_data)
-        make_network = _network_maker(config, data, build_model)
-        trainings = sweep.train_all(config, data, make_network, run_dir)
+        data, trainings = _train(config, load_data, build_model, run_dir)
         measured = sweep.measure_all(config, data, trainings, run_dir)
         rows = measured.ordered()
         report.write(config, data, trainings, measured, run_dir)
         write_manifest(run_dir, config, data)
-        if retrain:
-            replace_run(folder, final)
+        if config.force_train:
+            replace_run(final)
     print(terminal_table(rows))
     print(f"\nrun folder: {final}\ntensorboard --logdir={final}")
     return rows
@@ -83,13 +86,37 @@ def _follow(
     config: SweepConfig,
     load_data: Callable[..., Dataset],
     build_model: Callable[..., keras.Model],
-    folder: Path,
 ) -> list[Row]:
-    """The part of a worker that is not the chief: it trains and writes nothing."""
-    data = _load(config, load_data)
-    make_network = _network_maker(config, data, build_model)
-    sweep.train_all(config, data, make_network, RunDir(folder))
+    """Does the part of a worker that is not the chief: trains, keeps nothing.
+
+    Returns:
+        No rows.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        _train(config, load_data, build_model, RunDir(scratch))
     return []
+
+
+def _train(
+    config: SweepConfig,
+    load_data: Callable[..., Dataset],
+    build_model: Callable[..., keras.Model],
+    run_dir: RunDir,
+) -> tuple[Dataset, dict[int, Training]]:
+    """Does what all workers do together.
+
+    Returns:
+        The data, and the trainings by seed.
+    """
+    with explaining_lost_workers(config.distribute):
+        make_strategy(config.distribute)
+        data = _load(config, load_data)
+        make_network = _network_maker(config, data, build_model)
+        settings = config.digest("training", "rows")
+        check_same(config.distribute, f"{settings} {data.fingerprint}")
+        trainings = sweep.train_all(config, data, make_network, run_dir)
+        dismiss_workers(config.distribute)
+    return data, trainings
 
 
 def _load(config: SweepConfig, load_data: Callable[..., Dataset]) -> Dataset:

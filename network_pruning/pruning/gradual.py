@@ -102,12 +102,13 @@ def advance(wrapped: keras.Model) -> None:
         wrapper.pruning_obj.weight_mask_op()
 
 
-def strip(wrapped: keras.Model) -> keras.Model:
+def strip(wrapped: keras.Model, *, check: bool = True) -> keras.Model:
     """Takes the wrappers off.
 
     Args:
         wrapped: What `wrap` made, trained to the end of its schedule; its masks are
             applied once more.
+        check: Whether to judge the sparsity; off for a look in mid-schedule.
 
     Returns:
         An ordinary model that shares no weight with the wrapped one, zeros in place.
@@ -116,6 +117,17 @@ def strip(wrapped: keras.Model) -> keras.Model:
         ValueError: If a kernel has not reached its sparsity.
     """
     advance(wrapped)
+    if check:
+        _check_sparsity(wrapped)
+
+    def bare(layer: keras.layers.Layer) -> keras.layers.Layer:
+        inner = layer.layer if _is_wrapper(layer) else layer
+        return type(inner).from_config(inner.get_config())
+
+    return _clone(wrapped, bare)
+
+
+def _check_sparsity(wrapped: keras.Model) -> None:
     for path, wrapper in _wrappers(wrapped):
         kernel = wrapper.pruning_vars[0][0].numpy()
         excess, requested = _excess(wrapper, kernel)
@@ -133,12 +145,6 @@ def strip(wrapped: keras.Model) -> keras.Model:
                 "of the blocks.",
                 *(path, share, requested, kernel.shape),
             )
-
-    def bare(layer: keras.layers.Layer) -> keras.layers.Layer:
-        inner = layer.layer if _is_wrapper(layer) else layer
-        return type(inner).from_config(inner.get_config())
-
-    return _clone(wrapped, bare)
 
 
 def achieved(model: keras.Model) -> dict[str, float]:
