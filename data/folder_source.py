@@ -47,14 +47,16 @@ def read(folder: Path, image_size: tuple[int, int] | None = None) -> Delivered:
         _check_test_classes(test_folder, classes)
         files.append(_list_files(test_folder, classes, required=False))
     parts = _read_parts(files, image_size)
-    return Delivered(parts[0], (parts[1:] or [None])[0], len(classes), classes)
+    return Delivered(
+        parts[0], parts[1] if len(parts) > 1 else None, len(classes), classes
+    )
 
 
 def _split_folders(folder: Path) -> tuple[Path, Path | None]:
     if not _folders(folder / "train"):
         return folder, None
     tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()]
-    return folder / "train", (tests or [None])[0]
+    return folder / "train", tests[0] if tests else None
 
 
 def _folders(folder: Path) -> list[Path]:

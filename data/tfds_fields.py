@@ -76,7 +76,7 @@ def find_fields(name: str, features: Any) -> Fields:
         names = tuple(label.names) if label.names else None
         shape = _shape(name, inner[image_key])
         return Fields(image_key, label_key, shape, label.num_classes, names, False)
-    if image_key and _all_boolean(attributes):
+    if image_key and attributes and _all_boolean(attributes):
         names = tuple(sorted(attributes))
         shape = _shape(name, inner[image_key])
         return Fields(image_key, "attributes", shape, len(names), names, True)

@@ -1,6 +1,6 @@
 """Make a trained Keras network small and keep what it knew.
 
-Names load when they are first asked for (PEP 562), so that a command can judge its flags
+Names load when they are first asked for (PEP 562), so that a command judges its flags
 without TensorFlow.
 """
 

@@ -55,7 +55,7 @@ class SweepConfig:
     split: Literal["random", "first"] = _flag(
         "random", "Which images validate: a seeded draw, or the first num_valid."
     )
-    image_size: tuple[int, ...] | None = _flag(
+    image_size: tuple[int, int] | None = _flag(
         None, "Height,width to resize images to, where their sizes differ."
     )
     widths: tuple[int, ...] = _flag(
@@ -124,11 +124,7 @@ class SweepConfig:
         _check_ranges(self)
         _check_k_vals(self.k_vals)
         _check_seeds(self.seeds)
-        if not self.kinds or not set(self.kinds) <= {"weight", "unit"}:
-            raise ValueError(
-                f"kinds: got {','.join(self.kinds) or 'none'}, expected weight, unit "
-                "or both with a comma between"
-            )
+        _check_kinds(self.kinds)
         _check_id(self.experiment_id)
         _check_image_size(self.image_size)
         if not self.output_dir:
@@ -256,6 +252,15 @@ def _check_seeds(seeds: tuple[int, ...]) -> None:
         )
 
 
+def _check_kinds(kinds: tuple[str, ...]) -> None:
+    fit = kinds and set(kinds) <= {"weight", "unit"}
+    if not fit or len(set(kinds)) < len(kinds):
+        raise ValueError(
+            f"kinds: got {','.join(kinds) or 'none'}, expected weight, unit or both, "
+            "as in --kinds=weight,unit"
+        )
+
+
 def _check_id(name: str | None) -> None:
     if name is not None and not _ID.fullmatch(name):
         raise ValueError(
@@ -294,7 +299,8 @@ def check_tf_config(text: str | None) -> None:
 def _cluster_problem(cluster: dict[str, list[str]], task: dict[str, Any]) -> str:
     """Returns what is wrong with a cluster and this process's place in it, or ""."""
     addresses = [address for listed in cluster.values() for address in listed]
-    if not set(cluster) <= {"chief", "worker"} or len(cluster.get("chief", [])) > 1:
+    chiefs = len(cluster["chief"]) if "chief" in cluster else 1
+    if not set(cluster) <= {"chief", "worker"} or chiefs != 1:
         return "a training has workers, and at most one chief beside them"
     if not all(re.fullmatch(r"\S+:\d+", address) for address in addresses):
         return "every process needs its own host:port"

@@ -98,7 +98,8 @@ class RunDir:
 
     def write_arrays(self, name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Writes an npz of named arrays."""
-        self.write(name, lambda path: np.savez(path, **arrays))
+        named: dict[str, Any] = dict(arrays)
+        self.write(name, lambda path: np.savez(path, **named))
 
     def write_model(self, name: str, model: keras.Model) -> None:
         """Writes a .keras file."""

@@ -73,11 +73,12 @@ class Trainer(keras.Model):
         with tf.GradientTape() as tape:
             logits = self.network(images, training=True)
             each = losses.cross_entropy(logits, labels)
-            loss = share_of_mean(each) + share_of_sum(self.network.losses)
+            penalty = self._penalty()
+            loss = share_of_mean(each) + share_of_sum([penalty])
         self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)
         if self.after_update is not None:
             self.after_update(self.network)
-        return self._track(each, logits, labels)
+        return self._track(each, penalty, logits, labels)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Measures one batch, and updates no weight.
@@ -90,12 +91,15 @@ class Trainer(keras.Model):
         """
         images, labels = data
         logits = self.network(images, training=False)
-        return self._track(losses.cross_entropy(logits, labels), logits, labels)
+        each = losses.cross_entropy(logits, labels)
+        return self._track(each, self._penalty(), logits, labels)
+
+    def _penalty(self) -> tf.Tensor:
+        return tf.add_n([tf.constant(0.0), *self.network.losses])
 
     def _track(
-        self, each: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
+        self, each: tf.Tensor, penalty: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        penalty = tf.add_n([tf.constant(0.0), *self.network.losses])
         right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
         self.trackers["loss"].update_state(each + penalty)
         self.trackers["cross_entropy"].update_state(each)

@@ -80,18 +80,26 @@ def _claim_stdout() -> TextIO:
     return answers
 
 
-def main(job: str, options: str, config: str) -> None:
-    """Serves one contestant.
+def get_ready(job: str, options: Mapping[str, Any], config: BenchmarkConfig) -> Ready:
+    """Warms a contestant up.
 
     Args:
         job: "module:function" of this package; called with config and options.
-        options: JSON of keyword arguments.
-        config: JSON of the flags.
+        options: Keyword arguments.
+        config: Of the benchmark.
+
+    Returns:
+        The contestant.
     """
-    answers = _claim_stdout()
     module, function = job.split(":")
-    make = getattr(importlib.import_module(f"{__package__}.{module}"), function)
-    ready = make(BenchmarkConfig.from_json(config), **json.loads(options))
+    loaded = importlib.import_module(f"experiments.benchmarks.{module}")
+    return getattr(loaded, function)(config, **options)
+
+
+def main(job: str, options: str, config: str) -> None:
+    """Serves one contestant, see `get_ready`; options and config are JSON."""
+    answers = _claim_stdout()
+    ready = get_ready(job, json.loads(options), BenchmarkConfig.from_json(config))
     serve(ready, sys.stdin, answers)
 
 

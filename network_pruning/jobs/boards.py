@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import errno
+import os
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,20 @@ from network_pruning.evaluation.rows import KINDS, Row, grid, sparsities
 
 HISTOGRAMS = 10
 """Weight histograms in a training, however many epochs it has."""
+
+
+@contextlib.contextmanager
+def _as_os_error(folder: Path) -> Generator[None, None, None]:
+    """Says as Python does that the disk is full.
+
+    Raises:
+        OSError: Instead of TensorFlow's own error.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:
+        full = errno.ENOSPC
+        raise OSError(full, os.strerror(full), str(folder)) from None
 
 
 class TrainingBoard:
@@ -36,20 +53,21 @@ class TrainingBoard:
         self, epoch: int, numbers: dict[str, float], network: keras.Model
     ) -> None:
         """Writes one epoch."""
-        self._open()
-        for part, prefix in (("train", ""), ("validation", "val_")):
-            with self._writers[part].as_default(step=epoch + 1):
-                for name in ("loss", "cross_entropy", "accuracy"):
-                    tf.summary.scalar(f"epoch_{name}", numbers[prefix + name])
-                if part == "train" and (epoch + 1) % self._every == 0:
-                    for weight in network.trainable_weights:
-                        tf.summary.histogram(weight.name, weight)
-            self._writers[part].flush()
+        with _as_os_error(self._folder):
+            for part, prefix in (("train", ""), ("validation", "val_")):
+                with self._writer(part).as_default(step=epoch + 1):
+                    for name in ("loss", "cross_entropy", "accuracy"):
+                        tf.summary.scalar(f"epoch_{name}", numbers[prefix + name])
+                    if part == "train" and (epoch + 1) % self._every == 0:
+                        for weight in network.trainable_weights:
+                            tf.summary.histogram(weight.name, weight)
+                self._writer(part).flush()
 
-    def _open(self) -> None:
-        for part in () if self._writers else ("train", "validation"):
-            writer = tf.summary.create_file_writer(str(self._folder / part))
-            self._writers[part] = writer
+    def _writer(self, part: str) -> Any:
+        if part not in self._writers:
+            folder = str(self._folder / part)
+            self._writers[part] = tf.summary.create_file_writer(folder)
+        return self._writers[part]
 
 
 def show_sweep(
@@ -70,12 +88,22 @@ def show_sweep(
     """
     for old in folder.glob("sweep*/events.*"):
         old.unlink()
-    for kind in KINDS:
-        writer = tf.summary.create_file_writer(str(folder / f"sweep-{kind}"))
-        with writer.as_default():
-            for name in ("accuracy", "loss", "cross_entropy", "ece", "nonzeros"):
-                _show_curve(rows, kind, name)
-        writer.close()
+    with _as_os_error(folder):
+        for kind in KINDS:
+            writer = tf.summary.create_file_writer(str(folder / f"sweep-{kind}"))
+            with writer.as_default():
+                for name in ("accuracy", "loss", "cross_entropy", "ece", "nonzeros"):
+                    _show_curve(rows, kind, name)
+            writer.close()
+        _show_run(folder, rows, settings, figures)
+
+
+def _show_run(
+    folder: Path,
+    rows: Sequence[Row],
+    settings: dict[str, Any],
+    figures: Sequence[Path],
+) -> None:
     writer = tf.summary.create_file_writer(str(folder / "sweep"))
     with writer.as_default(step=0):
         hparams.hparams({name: _flat(value) for name, value in settings.items()})

@@ -34,7 +34,7 @@ MLP_OPTIONS = ("widths", "use_bias", "activation", "batch_norm", "dropout")
 
 def run(
     config: SweepConfig,
-    load_data: Callable[..., Dataset],
+    load_data: Callable[..., Any],
     build_model: Callable[..., keras.Model],
 ) -> list[Row]:
     """Trains, sweeps and reports, going on where an earlier process stopped.
@@ -84,7 +84,7 @@ def claim(run_dir: RunDir, config: SweepConfig) -> None:
 
 def _follow(
     config: SweepConfig,
-    load_data: Callable[..., Dataset],
+    load_data: Callable[..., Any],
     build_model: Callable[..., keras.Model],
 ) -> list[Row]:
     """Does the part of a worker that is not the chief: trains, keeps nothing.
@@ -99,7 +99,7 @@ def _follow(
 
 def _train(
     config: SweepConfig,
-    load_data: Callable[..., Dataset],
+    load_data: Callable[..., Any],
     build_model: Callable[..., keras.Model],
     run_dir: RunDir,
 ) -> tuple[Dataset, dict[int, Training]]:
@@ -119,7 +119,7 @@ def _train(
     return data, trainings
 
 
-def _load(config: SweepConfig, load_data: Callable[..., Dataset]) -> Dataset:
+def _load(config: SweepConfig, load_data: Callable[..., Any]) -> Dataset:
     size: Any = config.image_size
     data = load_data(
         config.dataset, num_valid=config.num_valid, split=config.split, image_size=size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,9 +72,7 @@ def _curves(trainings: Mapping[int, Training], run: RunDir) -> None:
     run.write_text("history.csv", write_table(header, lines))
 
 
-def _by_kind(
-    rows: Sequence[Row] | Sequence[LatencyRow], field: str
-) -> dict[str, npt.NDArray[np.float64]]:
+def _by_kind(rows: Sequence[Row], field: str) -> dict[str, npt.NDArray[np.float64]]:
     return {kind: grid(rows, kind, field) for kind in cells.KINDS}
 
 
@@ -128,8 +127,8 @@ def _histograms(
             if not run.exists(name):
                 dense = dense or trainings[seed].load(run, which_epoch(config))
                 kernels = cells.kernels_after(kind, dense, k, config.scope)
-                run.write(name, lambda p, c=kernels, s=k, d=draw: d(c, s, p))
-        run.write(f"figures/{stem}.gif", lambda p, f=frames: figures.gif(f, p))
+                run.write(name, functools.partial(draw, kernels, k))
+        run.write(f"figures/{stem}.gif", functools.partial(figures.gif, frames))
 
 
 def _report(

@@ -128,8 +128,8 @@ class ChannelReader:
         rule = RULES.get(type(call.layer))
         tensors = list(_tensors((args, kwargs)))
         reason = _refusal(call, rule, tensors)
-        if reason:
-            return self._refuse(call, tensors, reason)
+        if rule is None or reason:
+            return self._refuse(call, tensors, reason or "it has no rule")
         tensor = tensors[0]
         why_fixed = rule.why_fixed(call.layer)
         if rule.role == "mixer":

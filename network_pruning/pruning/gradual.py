@@ -182,7 +182,7 @@ def _excess(wrapper: Any, kernel: FloatArray) -> tuple[int, float]:
     sparsity = plan.final_sparsity if polynomial else plan.target_sparsity
     blocks = _nonzeros(kernel.reshape(-1, kernel.shape[-1]), wrapper.block_size) > 0
     kept = np.round(np.float32(blocks.size) * (np.float32(1) - np.float32(sparsity)))
-    return int(np.count_nonzero(blocks) - max(kept, 1)), sparsity
+    return int(np.count_nonzero(blocks)) - max(int(kept), 1), sparsity
 
 
 def _nonzeros(matrix: FloatArray, block: tuple[int, int]) -> FloatArray:

@@ -131,7 +131,7 @@ def keep_largest_global(
         starts = [0, *bounds]
         mask[[s + np.argmax(f) for s, f in zip(starts, flats, strict=True)]] = True
     open_places = np.flatnonzero(~mask)
-    kept = max(together.size - removed - np.count_nonzero(mask), 0)
+    kept = max(together.size - removed - int(np.count_nonzero(mask)), 0)
     mask[open_places] = keep_count(together[open_places], kept)
     parts = zip(scores.items(), np.split(mask, bounds), strict=True)
     return {name: part.reshape(np.shape(s)) for (name, s), part in parts}

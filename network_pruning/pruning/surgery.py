@@ -12,7 +12,7 @@ import tf_keras as keras
 from network_pruning.graph import Call, Descend, check_walkable, replay
 from network_pruning.pruning.layer_rules import Axes
 from network_pruning.pruning.units import LayerChannels, find_groups
-from network_pruning.types import BoolArray, Masks
+from network_pruning.types import BoolArray, FloatArray, Masks
 
 
 def shrink(model: keras.Model, masks: Masks) -> keras.Model:
@@ -122,7 +122,7 @@ class _Surgeon:
         for built_at in ("build_config", "batch_input_shape"):
             config.pop(built_at, None)
         channels = self.channels.get(id(layer))
-        if channels is not None and channels.rule.width_key:
+        if channels is not None and channels.rule and channels.rule.width_key:
             width = int(np.count_nonzero(self.vector[channels.outputs]))
             config[channels.rule.width_key] = width
         return config
@@ -142,7 +142,7 @@ class _Surgeon:
         Raises:
             ValueError: If a slice does not fit its new layer: a wrong layer rule.
         """
-        pairs = []
+        pairs: list[tuple[tf.Variable, FloatArray]] = []
         for old, new in self.layers.values():
             values = sliced_weights(old, self.channels.get(id(old)), self.vector)
             shapes = [list(weight.shape) for weight in new.weights]

@@ -204,7 +204,7 @@ def _number(
         owner[units] = number
     component = components.labels()
     slots = np.zeros(labels.size, np.int64)
-    sizes = []
+    sizes: list[int] = []
     for group in np.unique(component):
         members = [own[i] for i in numbers[component == group]]
         units = np.concatenate(members)
@@ -310,10 +310,11 @@ def keep_units(
     values = {name: score.values for name, score in scores.items()}
     if keep is not None:
         return _keep_given(values, keep)
+    share = float(sparsity or 0)
     if scope == "global":
-        masks = arithmetic.keep_largest_global(values, sparsity, normalise=True)
+        masks = arithmetic.keep_largest_global(values, share, normalise=True)
     else:
-        masks = {n: arithmetic.keep_largest(v, sparsity) for n, v in values.items()}
+        masks = {n: arithmetic.keep_largest(v, share) for n, v in values.items()}
     if round_to == 1:
         return masks
     return {

@@ -133,7 +133,7 @@ def prune_weights(
             f"{'no' if masks is None else 'also'} masks, expected exactly one of them."
         )
     if masks is None:
-        masks = weight_masks(model, sparsity, scope)
+        masks = weight_masks(model, float(sparsity or 0), scope)
     copy = shrink(model, {})
     kernels = _masked_kernels(copy, masks)
     keras.backend.batch_set_value(list(kernels.values()))

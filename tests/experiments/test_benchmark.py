@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -11,6 +12,9 @@ from experiments.benchmarks import floor_jobs, sparsity, sweep, table, worker
 from experiments.benchmarks.config import BenchmarkConfig
 from experiments.benchmarks.race import Contestant, Sample, Timed, race
 from network_pruning import cli
+from network_pruning.jobs.fit import Training
+from network_pruning.runs import RunDir
+from tests import cases
 
 TINY = {
     "rounds": 2,
@@ -180,26 +184,78 @@ def test_sparsity_ratios_are_over_dense():
     assert rows == [["0", "2.000", "0.500"], ["0.5", "0.500", "0.250"]]
 
 
+def race_in_this_process(contestants, config, title):
+    found = {}
+    for one in contestants:
+        ready = worker.get_ready(one.job, one.options, config)
+        answers = io.StringIO()
+        worker.serve(ready, io.StringIO("go\n" * config.rounds), answers)
+        facts, *jobs = map(json.loads, answers.getvalue().splitlines())
+        times = [Sample(job["wall"], job["cpu"]) for job in jobs]
+        found[one.name] = Timed(one.name, facts, times, jobs[-1]["result"])
+    return found
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("library", ["keras", "torch"])
-def test_sweep_writes_its_table(tmp_path, library):
-    if library == "torch":
-        pytest.importorskip("torch")
-    config = BenchmarkConfig(
-        **TINY | {"output_dir": str(tmp_path), "torch": library == "torch"}
-    )
+def test_sweep_writes_its_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "race", race_in_this_process)
+    config = BenchmarkConfig(**TINY | {"suite": "sweep", "output_dir": str(tmp_path)})
     text = sweep.run(config)
     rows = read_csv(tmp_path / "sweep.csv")
-    bars = [row["what"] for row in rows if row["bar"]]
-    assert len(bars) == (3 if library == "torch" else 2)
-    for row in rows:
-        ratio = float(row["ours wall s"]) / float(row["peer wall s"])
-        assert float(row["ratio wall"]) == pytest.approx(ratio, rel=0.05)
+    assert [row["what"] for row in rows if row["bar"]] == [
+        "epoch: Keras fit",
+        "3 k x weight, unit: Keras clone + compile + evaluate, batch 32",
+    ]
     # 64 images: the same networks err on the same ones, but for ties in rounding.
     gaps = re.findall(r"difference of an accuracy ([\d.]+)", text)
     assert len(gaps) == 2 and max(map(float, gaps)) <= 1 / 64
-    assert "python -m experiments.benchmark --suite" not in text
-    assert "--widths=12,10" in text and str(tmp_path) not in text
+    assert "--suite=sweep --rounds=2" in text and str(tmp_path) not in text
+
+
+def test_our_epochs_learn_what_keras_learns():
+    config = BenchmarkConfig(**TINY | {"epoch_images": 200})
+    ours = worker.get_ready("keras_jobs:our_epoch", {}, config)
+    peer = worker.get_ready("keras_jobs:plain_fit", {}, config)
+    losses = [[one.run()["loss"] for _ in range(8)] for one in (ours, peer)]
+    assert losses[0][-1] < losses[0][0] and losses[1][-1] < losses[1][0]
+    assert abs(losses[0][-1] - losses[1][-1]) < 0.1
+    assert ours.facts["first epoch s"] > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"loader": True}, {"fused": True}])
+def test_torch_learns(options):
+    pytest.importorskip("torch")
+    config = BenchmarkConfig(**TINY | {"epoch_images": 200})
+    ready = worker.get_ready("torch_jobs:epoch", {"threads": 1} | options, config)
+    losses = [ready.run()["loss"] for _ in range(8)]
+    assert losses[-1] < losses[0] < 3
+    assert ready.facts == {"threads": "1"}
+
+
+def test_torch_multiplies_the_same():
+    pytest.importorskip("torch")
+    config = BenchmarkConfig(**TINY)
+    expected = floor_jobs.with_numpy(config).run()["sum"]
+    found = floor_jobs.with_torch(config, threads=1).run()["sum"]
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_trained_network_is_that_of_the_run(tmp_path):
+    run = RunDir(tmp_path / "run")
+    network = cases.randomise(cases.plain())
+    folder, digests = "checkpoints/seed=3", {}
+    for name in ("val_loss", "val_accuracy", "last"):
+        run.write_model(f"{folder}/{name}.keras", network)
+        digests[name] = run.digest(f"{folder}/{name}.keras")
+    history = [{"val_loss": 1.0, "val_accuracy": 0.5}]
+    training = Training(folder, history, digests)
+    run.write_json(f"{folder}/training.json", dataclasses.asdict(training))
+    config = BenchmarkConfig(suite="sparsity", run=str(run.path))
+    config.check()
+    kernel, source = sparsity.read_kernel(config)
+    expected = network.get_layer("hidden_2").kernel.numpy()
+    np.testing.assert_array_equal(kernel, expected)
+    assert source == "hidden_2/kernel of checkpoints/seed=3 of the run run"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,271 @@
+"""Several devices and several workers do what one process does."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning.configs import check_tf_config
+from network_pruning.jobs import devices, fit
+from network_pruning.runs import RunDir
+from tests import distribute_worker as worker
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 200
+
+
+def start(words: Sequence[str], tf_config: str | None = None) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if tf_config is not None:
+        environment["TF_CONFIG"] = tf_config
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(*processes: subprocess.Popen) -> list[tuple[str, str]]:
+    """Returns (output, errors) of each; kills all if one takes too long."""
+    try:
+        return [process.communicate(timeout=SECONDS) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def clusters(with_chief: bool = False) -> list[str]:
+    """Returns TF_CONFIG of two processes here, the chief's first."""
+    doors = [socket.create_server(("localhost", 0)) for _ in range(2)]
+    addresses = [f"localhost:{door.getsockname()[1]}" for door in doors]
+    for door in doors:
+        door.close()
+    if with_chief:
+        cluster = {"chief": addresses[:1], "worker": addresses[1:]}
+        tasks = [("chief", 0), ("worker", 0)]
+    else:
+        cluster = {"worker": addresses}
+        tasks = [("worker", 0), ("worker", 1)]
+    return [
+        json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+        for kind, index in tasks
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs distribute_worker.py both ways; returns (folder, results) of each process."""
+    place = tmp_path_factory.mktemp("distribute")
+    jobs = [("mirrored", "mirrored", None)]
+    for index, tf_config in enumerate(clusters()):
+        jobs.append((f"worker-{index}", "multi_worker", tf_config))
+    processes = [
+        start(
+            [
+                "-m",
+                "tests.distribute_worker",
+                how,
+                place / name,
+                place / f"{name}.json",
+            ],
+            tf_config,
+        )
+        for name, how, tf_config in jobs
+    ]
+    for process, (_, errors) in zip(processes, finish(*processes), strict=True):
+        assert process.returncode == 0, errors[-3000:]
+    return {
+        name: (place / name, json.loads((place / f"{name}.json").read_text()))
+        for name, _, _ in jobs
+    }
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    """Trains with a plain loop; returns losses of the steps and last weights."""
+    return {name: _by_hand(size) for name, size in worker.RAGGED.items()}
+
+
+def _by_hand(size: int) -> tuple[list[float], list[np.ndarray]]:
+    data, plan = worker.dataset(size), worker.plan("none")
+    keras.utils.set_random_seed(plan.seed)
+    network = worker.network()
+    optimizer = keras.optimizers.Adam(plan.learning_rate)
+    steps = []
+    for epoch in range(plan.epochs):
+        order = np.random.default_rng([plan.seed, epoch]).permutation(size)
+        for start_at in range(0, size, plan.batch_size):
+            rows = order[start_at : start_at + plan.batch_size]
+            with tf.GradientTape() as tape:
+                chances = tf.nn.log_softmax(network(data.x_train[rows], training=True))
+                right = tf.gather(chances, data.y_train[rows], axis=1, batch_dims=1)
+                kernel = network.get_layer("hidden").kernel
+                penalty = 0.01 * tf.reduce_sum(kernel * kernel)
+                loss = -tf.reduce_mean(right) + penalty
+            weights = network.trainable_variables
+            gradients = tape.gradient(loss, weights)
+            optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            steps.append(float(loss))
+    return steps, network.get_weights()
+
+
+WAYS = ("mirrored", "worker-0", "worker-1")
+
+
+@pytest.mark.parametrize("ragged", worker.RAGGED)
+@pytest.mark.parametrize("way", WAYS)
+def test_each_of_twenty_steps_has_the_loss_of_one_process(
+    trained, by_hand, way, ragged
+):
+    steps, _ = by_hand[ragged]
+    assert len(steps) > 20
+    assert trained[way][1]["replicas"] == 2
+    np.testing.assert_allclose(trained[way][1][ragged], steps, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("ragged", worker.RAGGED)
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_ends_with_the_weights_of_one_process(trained, by_hand, way, ragged):
+    run = RunDir(trained[way][0])
+    network = fit.finished(run, ragged).load(run, "last")
+    for weight, expected in zip(network.get_weights(), by_hand[ragged][1], strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(weight, expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("ragged", worker.RAGGED)
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_records_the_epochs_of_the_fast_loop(trained, tmp_path, way, ragged):
+    one = fit.fit(
+        worker.network,
+        worker.dataset(worker.RAGGED[ragged]),
+        worker.plan("none"),
+        RunDir(tmp_path),
+        "one",
+    )
+    several = fit.finished(RunDir(trained[way][0]), ragged)
+    for expected, numbers in zip(one.history, several.history, strict=True):
+        validation = [key for key in expected if key.startswith("val_")]
+        assert len(validation) == 3
+        for key in validation:
+            assert numbers[key] == pytest.approx(expected[key], abs=1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_resumes_normalised_networks_with_empty_shares(trained, way):
+    run = RunDir(trained[way][0])
+    straight, resumed = (
+        fit.finished(run, name).load(run, "last").get_weights()
+        for name in ("noisy", "again")
+    )
+    assert len(straight) == 8
+    for expected, weight in zip(straight, resumed, strict=True):
+        assert np.isfinite(expected).all()
+        np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_chief_keeps_files(trained):
+    folder, _ = trained["worker-1"]
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_training_that_the_chief_has_finished_is_not_repeated(trained, way):
+    assert trained[way][1]["steps of the finished"] == 0
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_workers_with_different_jobs_all_stop(trained, way):
+    assert not trained[way][1]["same"]
+    assert "type the same command on each" in trained[way][1]["different"]
+
+
+ONE = {"worker": ["a:1", "b:2"]}
+LED = {"chief": ["c:3"], **ONE}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index", "chief"),
+    [
+        (ONE, "worker", 0, True),
+        (ONE, "worker", 1, False),
+        (LED, "chief", 0, True),
+        (LED, "worker", 0, False),
+        ({"chief": ["c:3"]}, "chief", 0, True),
+    ],
+)
+def test_tells_who_is_chief(monkeypatch, cluster, kind, index, chief):
+    given = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+    check_tf_config(given)
+    monkeypatch.setenv("TF_CONFIG", given)
+    assert devices.is_chief("multi_worker") is chief
+    assert devices.is_chief("mirrored")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index", "message"),
+    [
+        (ONE, "worker", 2, "it lists no worker 2"),
+        (ONE, "worker", -1, "it lists no worker -1"),
+        (ONE, "worker", "0", "it lists no worker 0"),
+        (ONE, "worker", True, "it lists no worker True"),
+        (ONE, "chief", 0, "it lists no chief 0"),
+        (ONE, "evaluator", 0, "it lists no evaluator 0"),
+        ({**ONE, "ps": ["d:4"]}, "worker", 0, "at most one chief"),
+        ({"chief": ["c:3", "d:4"]}, "chief", 0, "at most one chief"),
+        ({"chief": [], **ONE}, "worker", 0, "at most one chief"),
+        ({"worker": ["a:1", "a:1"]}, "worker", 0, "the same host:port"),
+        ({"worker": ["a"]}, "worker", 0, "its own host:port"),
+        ({"worker": "a:1"}, "worker", 0, "its own host:port"),
+        ({"worker": [1]}, "worker", 0, "no JSON of this form"),
+        ({}, "worker", 0, "it lists no worker 0"),
+        ([], "worker", 0, "no JSON of this form"),
+    ],
+)
+def test_refuses_clusters(cluster, kind, index, message):
+    given = json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+    with pytest.raises(ValueError, match=message) as raised:
+        check_tf_config(given)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "3", '{"cluster": {"worker": ["a:1"]}}']
+)
+def test_refuses_what_is_no_tf_config(text):
+    with pytest.raises(ValueError, match="TF_CONFIG: .*host1:port"):
+        check_tf_config(text)
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_the_command_answers_a_bad_tf_config_at_once(text):
+    words = ["-X", "importtime", "-m", "network_pruning.train"]
+    process = start([*words, "--distribute=multi_worker"], text or "")
+    _, errors = finish(process)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].startswith("error: TF_CONFIG: ")
+    assert "Traceback" not in errors
+    assert "tensorflow" not in errors.replace("tensorflow-datasets", "")
+
+
+def test_explains_a_lost_worker():
+    lost = tf.errors.UnavailableError(None, None, "socket closed")
+    with pytest.raises(OSError, match="type the same command on every worker"):
+        with devices.explaining_lost_workers("multi_worker"):
+            raise lost
+    with pytest.raises(tf.errors.UnavailableError):
+        with devices.explaining_lost_workers("none"):
+            raise lost
