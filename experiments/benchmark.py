@@ -2,7 +2,7 @@
 
 Times suites side by side and writes references/benchmarks/<suite>.csv and .md: ratios
 taken in one run, the only safe numbers on a machine that others use too. The suite
-sweep takes about five minutes on two cores, sparsity about two.
+sweep takes about six minutes on two quiet cores, sparsity about two.
 """
 
 from __future__ import annotations

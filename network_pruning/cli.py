@@ -88,7 +88,7 @@ def _define(
     elif typing.get_origin(inner) is tuple:
         element = typing.get_args(inner)[0]
         flags.DEFINE(
-            _TupleParser(element),
+            _TupleParser(element, optional),
             name,
             field.default,
             text,
@@ -137,13 +137,15 @@ class _ScalarParser(flags.ArgumentParser):
 
 
 class _TupleParser(flags.ArgumentParser):
-    def __init__(self, kind: type) -> None:
+    def __init__(self, kind: type, optional: bool) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.optional = kind, optional
 
-    def parse(self, argument: Any) -> tuple[Any, ...]:
+    def parse(self, argument: Any) -> tuple[Any, ...] | None:
         if isinstance(argument, tuple):
             return argument
+        if self.optional and argument in {None, "none"}:
+            return None
         words = [word.strip() for word in argument.split(",")]
         if "" in words:
             raise ValueError(
@@ -215,6 +217,8 @@ def _parse_or_exit(
         )
     except (flags.Error, ValueError) as error:
         fail(_with_hint(str(error), config_class), USAGE)
+    except OSError as error:
+        fail(_explain(error), USAGE)
     return config
 
 
@@ -256,7 +260,9 @@ def _work_or_exit(work: Work, config: Any) -> None:
 
 def _set_up_logging() -> None:
     """Lets the jobs say what they do, and all others only what is wrong."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, force=True)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True
+    )
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("network_pruning.jobs").setLevel(logging.INFO)
     # A sweep traces a function for each network, and means to.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -129,10 +130,11 @@ class RunDir:
         Raises:
             DamagedFile: If it is truncated, altered or holds pickles.
         """
-        path = self.path / name
+        # From memory, so that an OSError is the disk's and not the content's.
+        content = io.BytesIO((self.path / name).read_bytes())
         try:
-            _check_sums(path)
-            with np.load(path, allow_pickle=False) as archive:
+            _check_sums(content)
+            with np.load(content, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
         except _UNREADABLE as error:
             raise self.damaged(name, f"expected an npz of arrays, {error}") from None
@@ -288,13 +290,14 @@ def _naming(path: Path) -> Generator[None, None, None]:
         ) from error
 
 
-def _check_sums(path: Path) -> None:
+def _check_sums(content: IO[bytes]) -> None:
     """Reads all of an npz, as numpy alone skips what the array headers do not claim.
 
     Raises:
         ValueError: If the content of an array does not fit its checksum.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(content) as archive:
         bad = archive.testzip()
     if bad is not None:
         raise ValueError(f"{bad} was altered")
+    content.seek(0)

@@ -45,6 +45,8 @@ class Trainer(keras.Model):
         super().__init__(name="trainer")
         self.network = network
         self.after_update = after_update
+        # Trackers count all replicas already; Keras would add up what each says.
+        self.distribute_reduction_method = "first"
         self.trackers = {
             name: keras.metrics.Mean(name)
             for name in ("loss", "cross_entropy", "accuracy")

@@ -92,7 +92,10 @@ class BenchmarkConfig:
             )
 
     def command(self) -> str:
-        """Returns the command line, without flags at their defaults."""
+        """Returns the command line, without flags at their defaults.
+
+        Of an absolute path it shows the last name: tables are for other machines.
+        """
         default = BenchmarkConfig()
         flags = [
             f"--{name}={_text(value)}"
@@ -127,4 +130,6 @@ def _is_installed(module: str) -> bool:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
     return str(value).lower() if isinstance(value, bool) else str(value)

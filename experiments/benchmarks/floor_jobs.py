@@ -16,7 +16,7 @@ import numpy as np
 from experiments.benchmarks.config import BATCH_SIZE, CLASSES, IMAGE, BenchmarkConfig
 from experiments.benchmarks.worker import Ready
 
-STEPS = 100
+STEPS = 50
 Arrays = list[Any]
 
 

@@ -38,7 +38,7 @@ def run(config: BenchmarkConfig) -> str:
     facts = {
         "kernel": f"{kernel.shape[0]} x {kernel.shape[1]}, {source}",
         "shrunk": "the same share of its input and output units cut out",
-        "timing": f"medians of {config.rounds} rounds over all k, each the median of "
+        "timing": f"medians over {config.rounds} round(s) of all k, of the median of "
         f"{REPEATS} products after a warm-up; SciPy uses one thread",
     }
     text = (
@@ -155,7 +155,7 @@ def ratio_table(
 def _over(base: str, columns: Columns, title: str) -> dict[str, list[str]]:
     return {
         title.format(name): [
-            f"{value / dense:.3f}"
+            f"{value / dense:.3g}"
             for value, dense in zip(values, columns[base], strict=True)
         ]
         for name, values in columns.items()

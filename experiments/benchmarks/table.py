@@ -35,6 +35,7 @@ _SHOWN = (
     "ours cpu s",
     "peer cpu s",
     "ratio cpu (min..max)",
+    "rounds",
     "bar",
     "met?",
     "note",
@@ -178,4 +179,4 @@ def _shown(line: Line) -> list[str]:
         for r in (line.wall, line.cpu)
     )
     bar = "" if line.bar is None else str(line.bar)
-    return [line.what, *wall, *cpu, bar, line.met, line.note]
+    return [line.what, *wall, *cpu, str(line.rounds), bar, line.met, line.note]

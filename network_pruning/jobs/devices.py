@@ -5,8 +5,8 @@ finished, the state a stopped one goes on from) reaches the others through `from
 so workers share no files and cannot disagree about them.
 
 At equal global batch every strategy takes the same steps, ragged batches and penalties
-included. Dropout and BatchNormalization are the exceptions: each replica draws masks and
-normalises on its own part of the batch.
+included. Dropout and BatchNormalization are the exceptions: each replica draws masks
+and normalises on its own part of the batch.
 """
 
 from __future__ import annotations

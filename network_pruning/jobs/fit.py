@@ -163,7 +163,7 @@ def fit(
     trainer = _make_trainer(make_network, plan, data.size("train"), after_update)
     state = TrainingState(trainer, run, folder, identity, plan.distribute)
     history = state.restore()
-    start = state.share(len(history))
+    start = len(history)
     run_epoch = _epoch_runner(trainer, data, plan)
     epochs = range(start, plan.epochs)
     for epoch in tqdm(epochs, desc=folder, unit="epoch", initial=start, disable=None):
@@ -338,10 +338,13 @@ class TrainingState:
             # saves alone: it needs a network without them.
             self.network = keras.models.clone_model(trainer.network)
         self.digests: dict[str, str] = {}
-        self.values: list[np.ndarray] = []
         self.variables = [
             *trainer.network.weights,
             *trainer.optimizer.variables,
+        ]
+        self.values = [
+            np.zeros(variable.shape, variable.dtype.as_numpy_dtype)
+            for variable in self.variables
         ]
 
     def read(self) -> keras.Model:
@@ -353,25 +356,14 @@ class TrainingState:
         self.values = [variable.numpy() for variable in self.variables]
         if self.distribute != "none":
             self.network.set_weights(self.values[: len(self.network.weights)])
+            # Each replica has moving averages of its own, and their mean was read: all
+            # go on from that, as a resumed training does.
+            self._assign(self.values)
         return self.network
 
-    def share(self, epochs: int) -> int:
-        """Gives every worker the chief's values; every worker must call it.
-
-        Args:
-            epochs: Complete here; only the chief's are looked at.
-
-        Returns:
-            The chief's.
-        """
-        epochs = chief_number(self.distribute, epochs)
-        if epochs and self.distribute == "multi_worker":
-            values = from_chief(
-                self.distribute, [variable.numpy() for variable in self.variables]
-            )
-            for variable, value in zip(self.variables, values, strict=True):
-                variable.assign(value)
-        return epochs
+    def _assign(self, values: list[np.ndarray]) -> None:
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
 
     def keep(self, which: str, network: keras.Model) -> None:
         """Writes a network file: the best by a monitor, or the last."""
@@ -390,16 +382,30 @@ class TrainingState:
         self.run.write_arrays(self.name, arrays)
 
     def restore(self) -> list[Epoch]:
-        """Puts the stored state back.
+        """Puts the chief's stored state back; every worker must call it.
 
         Returns:
-            The history up to it; empty where nothing is stored.
+            The history up to it, empty where nothing is stored; of a worker that is not
+            the chief, its length alone means something.
 
         Raises:
             ValueError: If the file is of another training.
         """
-        if not self.run.exists(self.name):
-            return []
+        history = self._load() if self.run.exists(self.name) else []
+        epochs = chief_number(self.distribute, len(history))
+        if epochs:
+            self._assign(from_chief(self.distribute, self.values))
+        return history or [{}] * epochs
+
+    def _load(self) -> list[Epoch]:
+        """Reads the file.
+
+        Returns:
+            The history.
+
+        Raises:
+            ValueError: If the file is of another training.
+        """
         arrays = self.run.read_arrays(self.name)
         identity = str(arrays.get("identity", ""))
         check_identity(identity, self.identity, self.run, self.folder)
@@ -415,7 +421,7 @@ class TrainingState:
                     f"{self.run.path / self.name} holds another network's training "
                     f"(at {variable.name}): delete it to train from the start"
                 )
-            variable.assign(stored)
+            self.values[i] = stored
         keys = [key for key in arrays if key.startswith("history_")]
         columns = zip(*(arrays[key].tolist() for key in keys), strict=True)
         names = [key.removeprefix("history_") for key in keys]

@@ -6,6 +6,7 @@ again computes only the cells that are missing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -34,7 +35,7 @@ from network_pruning.jobs.boards import TrainingBoard
 from network_pruning.jobs.devices import is_chief
 from network_pruning.jobs.fit import FitPlan, Training, finished, fit
 from network_pruning.pruning import gradual
-from network_pruning.runs import RunDir
+from network_pruning.runs import DamagedFile, RunDir
 from network_pruning.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -156,8 +157,11 @@ def _share(config: SweepConfig, run: RunDir, folder: str, identity: str) -> None
         return
     for found in sorted(Path(config.output_dir).glob(f"*/{folder}/training.json")):
         other = RunDir(found.parents[2])
-        training = finished(other, folder)
-        if training is not None and training.identity == identity:
+        # A damaged neighbour is its own run's to report.
+        with contextlib.suppress(DamagedFile):
+            training = finished(other, folder)
+            if training is None or training.identity != identity:
+                continue
             log.info("training of %s taken from %s", folder, other.path)
             run.adopt(found.parent, folder)
             return

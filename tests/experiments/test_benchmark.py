@@ -181,7 +181,7 @@ def test_sparsity_ratios_are_over_dense():
     seconds = {1: {"dense (numpy)": [2.0, 4.0], "csr (scipy)": [1.0, 1.0]}}
     header, rows = sparsity.ratio_table((0.0, 0.5), storage, seconds)
     assert header == ["k", "csr bytes", "csr (scipy), batch 1"]
-    assert rows == [["0", "2.000", "0.500"], ["0.5", "0.500", "0.250"]]
+    assert rows == [["0", "2", "0.5"], ["0.5", "0.5", "0.25"]]
 
 
 def race_in_this_process(contestants, config, title):
@@ -275,6 +275,7 @@ def test_unfit_flags_are_refused(words, match):
 def test_config_survives_the_way_to_a_worker():
     config = cli.parse(BenchmarkConfig, ["benchmark", "--suite=sweep", "--widths=3,4"])
     assert BenchmarkConfig.from_json(config.to_json()) == config
+    assert BenchmarkConfig(run="/far/away/run").command().endswith(" --run=run")
     command = config.command()
     assert command == "python -m experiments.benchmark --suite=sweep --widths=3,4"
     words = BenchmarkConfig(torch=False).command().split()[2:]

@@ -1,0 +1,243 @@
+"""What the flags may say, and what names a run."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from network_pruning.configs import (
+    K_VALS,
+    SweepConfig,
+    check_tf_config,
+    differences,
+)
+
+OTHER = {
+    "dataset": "fashion",
+    "model": "lenet",
+    "epochs": 21,
+    "batch_size": 64,
+    "learning_rate": 0.01,
+    "l1_reg": 0.5,
+    "l2_reg": 0.5,
+    "num_valid": 100,
+    "split": "first",
+    "image_size": (32, 32),
+    "widths": (10,),
+    "use_bias": True,
+    "activation": "tanh",
+    "batch_norm": True,
+    "dropout": 0.5,
+    "seeds": (0, 1),
+    "keep_best": False,
+    "monitor": "val_accuracy",
+    "k_vals": (0.5,),
+    "kinds": ("unit",),
+    "scope": "global",
+    "finetune_epochs": 1,
+    "finetune_learning_rate": 0.01,
+    "distribute": "mirrored",
+    "output_dir": "elsewhere",
+    "experiment_id": "mine",
+    "force_train": True,
+}
+"""Another value than the default, for every field there is."""
+
+FIELDS = dataclasses.fields(SweepConfig)
+KIND = {field.name: field.metadata["changes"] for field in FIELDS}
+
+
+def test_the_defaults_are_those_of_the_original():
+    config = SweepConfig()
+    assert (config.batch_size, config.dataset, config.epochs) == (128, "digits", 20)
+    assert (config.learning_rate, config.l1_reg, config.l2_reg) == (0.001, 0, 0)
+    assert config.k_vals == K_VALS
+    assert K_VALS == (0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
+    assert (config.keep_best, config.monitor) == (True, "val_loss")
+    assert (config.force_train, config.experiment_id) == (False, None)
+    assert config.widths == (1000, 1000, 500, 200)
+
+
+def test_every_field_is_tried_below_and_documented():
+    assert set(OTHER) == set(KIND)
+    assert set(KIND.values()) == {"training", "rows", "view"}
+    assert all(field.metadata["help"].endswith((".", ".npz.")) for field in FIELDS)
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_digest_and_differences_know_every_field(name):
+    plain, other = SweepConfig(), SweepConfig(**{name: OTHER[name]})
+    assert other.as_dict() != plain.as_dict()
+    same = [
+        plain.digest(kind) == other.digest(kind)
+        for kind in ("training", "rows", "view")
+    ]
+    assert same == [KIND[name] != kind for kind in ("training", "rows", "view")]
+    found = differences(other.as_dict(), plain.as_dict())
+    if KIND[name] == "view":
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert found[0].startswith(f"{name}: ")
+    if name != "experiment_id":
+        assert (other.run_id() == plain.run_id()) == (KIND[name] == "view")
+
+
+def test_what_says_how_weights_are_trained_counts_as_training():
+    measured_later = {"seeds", "keep_best", "monitor", "scope"}
+    measured_later |= {"finetune_epochs", "finetune_learning_rate"}
+    views = {"k_vals", "kinds", "output_dir", "experiment_id", "force_train"}
+    assert {name for name, kind in KIND.items() if kind == "rows"} == measured_later
+    assert {name for name, kind in KIND.items() if kind == "view"} == views
+
+
+def test_the_run_id_is_readable_and_one_folder():
+    config = SweepConfig(dataset="fashion", epochs=3, l1_reg=1e-3)
+    start, _, digest = config.run_id().rpartition("-")
+    assert start == "fashion-3-lr=0.001-l1=0.001-l2=0"
+    assert digest == config.digest("training", "rows")
+    assert SweepConfig(experiment_id="mine").run_id() == "mine"
+    for path in ("/data/my set.npz", "../x/", "~/é", "/" + 300 * "long/", "..."):
+        name = SweepConfig(dataset=path).run_id()
+        assert "/" not in name
+        assert name[0].isalnum()
+        assert len(name) < 150
+    ids = {SweepConfig(dataset=path).run_id() for path in ("a/x.npz", "a_x.npz")}
+    assert len(ids) == 2
+
+
+def test_as_dict_is_json():
+    config = SweepConfig(image_size=(8, 9))
+    assert json.loads(json.dumps(config.as_dict())) == config.as_dict()
+    assert config.as_dict()["image_size"] == [8, 9]
+
+
+def test_differences_name_both_values():
+    ours = SweepConfig(epochs=3, l1_reg=0.1, k_vals=(0.5,)).as_dict()
+    theirs = SweepConfig(epochs=5).as_dict()
+    assert differences(ours, theirs) == [
+        "epochs: 5 there, 3 now",
+        "l1_reg: 0.0 there, 0.1 now",
+    ]
+
+
+def test_a_run_of_a_version_with_fewer_fields_is_known_again():
+    old = SweepConfig(epochs=5).as_dict()
+    del old["scope"]
+    assert differences(SweepConfig(epochs=5).as_dict(), old) == []
+    changed = SweepConfig(epochs=5, scope="global").as_dict()
+    assert differences(changed, old) == ["scope: layer there, global now"]
+
+
+REFUSED = [
+    ("epochs", 0, "epochs: got 0, expected a number above 0"),
+    ("epochs", -1, "above 0"),
+    ("batch_size", 0, "batch_size: got 0"),
+    ("learning_rate", 0.0, "above 0"),
+    ("learning_rate", math.nan, "got nan"),
+    ("learning_rate", math.inf, "got inf"),
+    ("finetune_learning_rate", -1.0, "above 0"),
+    ("l1_reg", -0.1, "l1_reg: got -0.1, expected a number of 0 or more"),
+    ("l2_reg", math.nan, "got nan"),
+    ("l2_reg", math.inf, "got inf"),
+    ("finetune_epochs", -1, "0 or more"),
+    ("num_valid", 0, "num_valid: got 0, expected at least 1"),
+    ("num_valid", -5, "num_valid: got -5"),
+    ("dropout", 1.0, r"dropout: got 1.0, expected a rate in \[0,1\)"),
+    ("dropout", -0.1, "dropout: got -0.1"),
+    ("dropout", math.nan, "dropout: got nan"),
+    ("widths", (), "widths: got"),
+    ("widths", (10, 0), "positive whole numbers"),
+    ("image_size", (32,), "image_size: got 32, expected height,width"),
+    ("image_size", (1, 2, 3), "got 1,2,3"),
+    ("image_size", (0, 8), "got 0,8"),
+    ("seeds", (), "seeds: got none"),
+    ("seeds", (0, 0), "got 0,0, expected different"),
+    ("seeds", (-1,), "got -1"),
+    ("seeds", (2**32,), "got 4294967296"),
+    ("kinds", (), "kinds: got none"),
+    ("kinds", ("unit", "unit"), "got unit,unit"),
+    ("kinds", ("filter",), "got filter, expected weight, unit or both"),
+    ("k_vals", (), "k_vals: got none"),
+    ("k_vals", (1.0,), r"k_vals: got 1.0, expected fractions to remove in \[0,1\)"),
+    ("k_vals", (90.0,), "0.9 for 90 %"),
+    ("k_vals", (-0.1,), "got -0.1"),
+    ("k_vals", (math.nan,), "got nan"),
+    ("k_vals", (math.inf,), "got inf"),
+    ("k_vals", (0.5, 0.9, 0.5), "got 0.5 twice"),
+    ("k_vals", (0.0, -0.0), "got -0.0 twice"),
+    ("experiment_id", "", "experiment_id: got ''"),
+    ("experiment_id", "a/b", "expected a plain name"),
+    ("experiment_id", "..", "expected a plain name"),
+    ("experiment_id", ".hidden", "expected a plain name"),
+    ("experiment_id", "a b", "expected a plain name"),
+    ("experiment_id", "a\n", "expected a plain name"),
+    ("experiment_id", 101 * "x", "at most 100"),
+    ("output_dir", "", "output_dir: got none"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), REFUSED)
+def test_unfit_values_are_refused_in_one_line(name, value, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        SweepConfig(**{name: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 1),
+        ("l1_reg", 0.0),
+        ("num_valid", None),
+        ("num_valid", 1),
+        ("dropout", 0.0),
+        ("seeds", (2**32 - 1, 0)),
+        ("k_vals", (0.0,)),
+        ("k_vals", (0.9999,)),
+        ("image_size", None),
+        ("experiment_id", "A-b_c.d=1+2"),
+    ],
+)
+def test_edges_are_taken(name, value):
+    assert getattr(SweepConfig(**{name: value}), name) == value
+
+
+def cluster(index=0, kind="worker", **addresses):
+    listed = addresses or {"worker": ["a:1", "b:2"]}
+    return json.dumps({"cluster": listed, "task": {"type": kind, "index": index}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "TF_CONFIG: not set"),
+        ("", "TF_CONFIG: not set"),
+        ("{", "no JSON"),
+        ("[]", "no JSON"),
+        ("{}", "no JSON"),
+        (cluster(2), "it lists no worker 2"),
+        (cluster(-1), "it lists no worker -1"),
+        (cluster(True), "it lists no worker True"),
+        (cluster(0, "chief"), "it lists no chief 0"),
+        (cluster(0, worker=["a:1", "a:1"]), "the same host:port"),
+        (cluster(0, worker=["a"]), "needs its own host:port"),
+        (cluster(0, worker=["a:1"], ps=["b:2"]), "workers, and at most one chief"),
+    ],
+)
+def test_tf_config_is_judged_with_the_flags(monkeypatch, text, message):
+    with pytest.raises(ValueError, match=message):
+        check_tf_config(text)
+    if text is None:
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+    else:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        SweepConfig(distribute="multi_worker")
+    SweepConfig(distribute="mirrored")
+
+
+def test_a_fit_tf_config_is_taken():
+    check_tf_config(cluster(1))
+    check_tf_config(cluster(0, "chief", chief=["c:3"], worker=["a:1"]))
