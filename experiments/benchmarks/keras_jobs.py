@@ -73,11 +73,10 @@ def our_sweep(config: BenchmarkConfig) -> Ready:
     """Returns the contestant that prunes and judges every k and kind as our sweep."""
     images, labels = random_images(config.test_images)
     dense = _dense(config)
+    cutter = cells.Cutter(dense, "layer")
 
     def judge(kind: str, k: float) -> tuple[float, float]:
-        cut = (cells.cut_weights if kind == "weight" else cells.cut_units)(
-            dense, k, "layer"
-        )
+        cut = cutter.weights(k) if kind == "weight" else cutter.units(k)
         logits = predict_logits(cut.network, images)
         loss = metrics.cross_entropy(logits, labels) + cut.penalty
         return loss, metrics.accuracy(logits, labels)

@@ -49,74 +49,76 @@ class Cut:
     certificate: float | None = None
 
 
-def cut_weights(dense: keras.Model, sparsity: float, scope: str) -> Cut:
-    """Removes the smallest weights of the hidden kernels, one shot.
+class Cutter:
+    """Cuts one trained network, again and again.
 
-    Args:
-        dense: The trained network.
-        sparsity: Share of the weights to remove.
-        scope: layer or global.
-
-    Returns:
-        The network with zeros.
+    What all cuts share is made once: the units' scores, and the network that weights
+    are zeroed in.
     """
-    masks = weight_masks(dense, sparsity, scope=scope)
-    pruned = prune_weights(dense, masks=masks)
-    return Cut(pruned, removed_share(masks), masked_penalty(dense, masks))
 
+    def __init__(self, dense: keras.Model, scope: str) -> None:
+        """Scores the units.
 
-def cut_units(
-    dense: keras.Model,
-    sparsity: float,
-    scope: str,
-    inputs: FloatArray | None = None,
-) -> Cut:
-    """Removes the hidden units of smallest incoming l2 norm, one shot.
+        Args:
+            dense: The trained network; not changed.
+            scope: layer or global.
+        """
+        self.dense = dense
+        self.scope = scope
+        self._scores = score_units(dense, "l2", groups=find_groups(dense))
+        self._zeroed: keras.Model | None = None
 
-    Args:
-        dense: The trained network.
-        sparsity: Share of the units to remove.
-        scope: layer or global.
-        inputs: Images the cut is proven on; None leaves it unproven.
+    def weights(self, sparsity: float) -> Cut:
+        """Removes the smallest weights of the hidden kernels, one shot.
 
-    Returns:
-        The shrunk network.
+        Args:
+            sparsity: Share of the weights to remove.
 
-    Raises:
-        CertificateError: If it does not do what the masked network does.
-    """
-    masks = _unit_masks(dense, sparsity, scope)
-    small = shrink(dense, masks)
-    proof = None
-    if inputs is not None:
-        certificate = certify(dense, masks, small, inputs)
-        certificate.require()
-        proof = certificate.max_rel_diff
-    penalty = masked_penalty(dense, unit_weight_masks(dense, masks))
-    return Cut(small, removed_share(masks), penalty, proof)
+        Returns:
+            The network with zeros; the next call overwrites it.
+        """
+        masks = weight_masks(self.dense, sparsity, scope=self.scope)
+        self._zeroed = prune_weights(self.dense, masks=masks, into=self._zeroed)
+        penalty = masked_penalty(self.dense, masks)
+        return Cut(self._zeroed, removed_share(masks), penalty)
 
+    def units(self, sparsity: float, inputs: FloatArray | None = None) -> Cut:
+        """Removes the hidden units of smallest incoming l2 norm, one shot.
 
-def _unit_masks(
-    dense: keras.Model, sparsity: float, scope: str
-) -> dict[str, BoolArray]:
-    scores = score_units(dense, "l2", groups=find_groups(dense))
-    return keep_units(scores, sparsity=sparsity, scope=scope)
+        Args:
+            sparsity: Share of the units to remove.
+            inputs: Images the cut is proven on; None leaves it unproven.
 
+        Returns:
+            The shrunk network.
 
-def kernels_after(
-    kind: str, dense: keras.Model, sparsity: float, scope: str
-) -> dict[str, FloatArray]:
-    """Returns every kernel under its mask, the output layer's too, by layer name."""
-    if kind == "weight":
-        masks: Masks = weight_masks(dense, sparsity, scope=scope)
-    else:
-        masks = unit_weight_masks(dense, _unit_masks(dense, sparsity, scope))
-    kernels = {}
-    for path, layer in leaf_layers(dense):
-        if hasattr(layer, "kernel"):
-            kernel = layer.kernel.numpy()
-            kernels[path] = kernel * masks.get(f"{path}/kernel", np.True_)
-    return kernels
+        Raises:
+            CertificateError: If it does not do what the masked network does.
+        """
+        masks = self._unit_masks(sparsity)
+        small = shrink(self.dense, masks)
+        proof = None
+        if inputs is not None:
+            certificate = certify(self.dense, masks, small, inputs)
+            certificate.require()
+            proof = certificate.max_rel_diff
+        penalty = masked_penalty(self.dense, unit_weight_masks(self.dense, masks))
+        return Cut(small, removed_share(masks), penalty, proof)
+
+    def kernels(self, kind: str, sparsity: float) -> dict[str, FloatArray]:
+        """Returns every kernel under its mask, the output layer's too, by layer."""
+        if kind == "weight":
+            masks: Masks = weight_masks(self.dense, sparsity, scope=self.scope)
+        else:
+            masks = unit_weight_masks(self.dense, self._unit_masks(sparsity))
+        return {
+            path: layer.kernel.numpy() * masks.get(f"{path}/kernel", np.True_)
+            for path, layer in leaf_layers(self.dense)
+            if hasattr(layer, "kernel")
+        }
+
+    def _unit_masks(self, sparsity: float) -> dict[str, BoolArray]:
+        return keep_units(self._scores, sparsity=sparsity, scope=self.scope)
 
 
 def retrainable_weights(dense: keras.Model, sparsity: float, steps: int) -> keras.Model:

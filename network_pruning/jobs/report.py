@@ -118,17 +118,21 @@ def _histograms(
         ("weight", "pruned_weights", "l1", figures.weight_histograms),
         ("unit", "pruned_units", "l2", figures.unit_histograms),
     )
-    dense: keras.Model | None = None
+    cutter: cells.Cutter | None = None
     for kind, stem, norm, draw in kinds:
         frames = []
         for k in sparsities(rows):
             name = f"figures/{stem}_{norm}_k={k}.png"
             frames.append(run.path / name)
             if not run.exists(name):
-                dense = dense or trainings[seed].load(run, which_epoch(config))
-                kernels = cells.kernels_after(kind, dense, k, config.scope)
+                cutter = cutter or _cutter(config, trainings[seed], run)
+                kernels = cutter.kernels(kind, k)
                 run.write(name, functools.partial(draw, kernels, k))
         run.write(f"figures/{stem}.gif", functools.partial(figures.gif, frames))
+
+
+def _cutter(config: SweepConfig, training: Training, run: RunDir) -> cells.Cutter:
+    return cells.Cutter(training.load(run, which_epoch(config)), config.scope)
 
 
 def _report(

@@ -192,12 +192,13 @@ def measure_all(
         for kind in config.kinds
     ]
     missing = [key for key in wanted if key not in measured.rows]
-    dense: dict[int, keras.Model] = {}
+    cutters: dict[int, cells.Cutter] = {}
     for key in tqdm(missing, desc="sweep", unit="network", disable=None):
         seed = key[0]
-        if seed not in dense:
-            dense = {seed: trainings[seed].load(run, which_epoch(config))}
-        measured.add(*_measure(config, data, dense[seed], run, key))
+        if seed not in cutters:
+            dense = trainings[seed].load(run, which_epoch(config))
+            cutters = {seed: cells.Cutter(dense, config.scope)}
+        measured.add(*_measure(config, data, cutters[seed], run, key))
     return measured
 
 
@@ -207,19 +208,18 @@ def which_epoch(config: SweepConfig) -> str:
 
 
 def _measure(
-    config: SweepConfig, data: Dataset, dense: keras.Model, run: RunDir, key: Key
+    config: SweepConfig, data: Dataset, cutter: cells.Cutter, run: RunDir, key: Key
 ) -> tuple[Row, LatencyRow | None]:
     _, k, kind = key
     if kind == "weight":
-        cut = cells.cut_weights(dense, k, config.scope)
+        cut = cutter.weights(k)
     else:
-        proof_images = data.x_valid[:PROOF_IMAGES]
-        cut = cells.cut_units(dense, k, config.scope, proof_images)
+        cut = cutter.units(k, data.x_valid[:PROOF_IMAGES])
     one_shot = None
     if config.finetune_epochs:
         logits, labels = predict_split(cut.network, data, "test")
         one_shot = metrics.accuracy(logits, labels)
-        cut = _retrain(config, data, dense, cut, run, key)
+        cut = _retrain(config, data, cutter.dense, cut, run, key)
     exports = export(cut.network, data)
     if kind == "unit" or config.finetune_epochs:
         _deliver(exports, run, key)

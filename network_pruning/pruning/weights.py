@@ -111,6 +111,7 @@ def prune_weights(
     sparsity: float | None = None,
     scope: str = "layer",
     masks: Masks | None = None,
+    into: keras.Model | None = None,
 ) -> keras.Model:
     """Sets the smallest weights of the hidden kernels to zero, in a copy.
 
@@ -119,6 +120,8 @@ def prune_weights(
         sparsity: Share of the weights to remove, in [0, 1); or give `masks`.
         scope: "layer" or "global", see `weight_masks`.
         masks: By kernel path, bool [kernel.shape]; kernels not named stay whole.
+        into: What an earlier call returned for this model, unchanged since: its
+            kernels are overwritten instead of building another copy.
 
     Returns:
         An ordinary functional model with the same layers, and zeros.
@@ -134,19 +137,27 @@ def prune_weights(
         )
     if masks is None:
         masks = weight_masks(model, float(sparsity or 0), scope)
-    copy = shrink(model, {})
-    kernels = _masked_kernels(copy, masks)
-    keras.backend.batch_set_value(list(kernels.values()))
+    checked = _checked_kernels(model, masks)
+    copy = shrink(model, {}) if into is None else into
+    layers = dict(leaf_layers(copy))
+    for path, (kernel, mask) in checked.items():
+        layer = layers[path.removesuffix(f"/{KERNEL}")]
+        layer.kernel.assign(_masked(kernel, mask))
     return copy
 
 
-def _masked_kernels(
+def _masked(kernel: tf.Variable, mask: BoolArray) -> FloatArray:
+    value = kernel.numpy()
+    return np.where(mask, value, np.zeros((), value.dtype))
+
+
+def _checked_kernels(
     model: keras.Model, masks: Masks
-) -> dict[str, tuple[tf.Variable, FloatArray]]:
-    """Applies masks to kernels, leaving the kernels alone.
+) -> dict[str, tuple[tf.Variable, BoolArray]]:
+    """Finds the kernels that masks are for.
 
     Returns:
-        (variable, kernel * mask) by kernel path.
+        (kernel, mask) by kernel path.
 
     Raises:
         ValueError: If a mask does not fit.
@@ -160,8 +171,7 @@ def _masked_kernels(
             raise ValueError(
                 f"mask of {path!r}: got shape {list(np.shape(mask))}, expected {shape}."
             )
-        value = kernel.numpy()
-        masked[path] = (kernel, np.where(mask, value, np.zeros((), value.dtype)))
+        masked[path] = (kernel, np.asarray(mask))
     return masked
 
 
@@ -209,13 +219,12 @@ def masked_penalty(model: keras.Model, masks: Masks) -> float:
     Raises:
         ValueError: If a mask does not fit.
     """
-    masked = {
-        id(kernel): value for kernel, value in _masked_kernels(model, masks).values()
-    }
+    checked = {id(k): mask for k, mask in _checked_kernels(model, masks).values()}
     total = 0.0
     for _, layer in leaf_layers(model):
         for variable, regulariser in _regularised(layer):
-            value = masked.get(id(variable), variable)
+            mask = checked.get(id(variable))
+            value = variable if mask is None else _masked(variable, mask)
             total += float(regulariser(tf.convert_to_tensor(value)))
     return total
 
