@@ -5,7 +5,7 @@ from __future__ import annotations
 import tf_keras as keras
 
 from experiments.benchmarks.config import trained_seeds
-from network_pruning.jobs.fit import finished
+from network_pruning.jobs.trainings import finished
 from network_pruning.runs import RunDir
 
 

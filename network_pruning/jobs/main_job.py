@@ -22,8 +22,8 @@ from network_pruning.jobs.devices import (
     is_chief,
     make_strategy,
 )
-from network_pruning.jobs.fit import Training
 from network_pruning.jobs.manifest import write_manifest
+from network_pruning.jobs.trainings import Training
 from network_pruning.runs import RunDir, hold_run, replace_run, retrain_folder
 from network_pruning.types import Dataset
 

@@ -23,9 +23,9 @@ from network_pruning.evaluation.tables import markdown_table, results
 from network_pruning.graph import leaf_layers
 from network_pruning.jobs import cells
 from network_pruning.jobs.boards import show_sweep
-from network_pruning.jobs.fit import Training
 from network_pruning.jobs.manifest import command
 from network_pruning.jobs.sweep import Measured, which_epoch
+from network_pruning.jobs.trainings import Training
 from network_pruning.runs import RunDir
 from network_pruning.types import Dataset
 

@@ -33,7 +33,8 @@ from network_pruning.evaluation.rows import (
 from network_pruning.jobs import cells
 from network_pruning.jobs.boards import TrainingBoard
 from network_pruning.jobs.devices import is_chief
-from network_pruning.jobs.fit import FitPlan, Training, finished, fit
+from network_pruning.jobs.fit import FitPlan, fit
+from network_pruning.jobs.trainings import Training, finished
 from network_pruning.pruning import gradual
 from network_pruning.runs import DamagedFile, RunDir
 from network_pruning.types import Dataset

@@ -12,7 +12,7 @@ from experiments.benchmarks import floor_jobs, sparsity, sweep, table, worker
 from experiments.benchmarks.config import BenchmarkConfig
 from experiments.benchmarks.race import Contestant, Sample, Timed, race
 from network_pruning import cli
-from network_pruning.jobs.fit import Training
+from network_pruning.jobs.trainings import Training
 from network_pruning.runs import RunDir
 from tests import cases
 

@@ -1,0 +1,66 @@
+"""One tiny run of the main job, made once, and ways to make more like it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+from pathlib import Path
+
+import pytest
+
+import data
+import models
+from network_pruning.configs import SweepConfig
+
+TINY = {
+    "dataset": "uci_digits",
+    "epochs": 2,
+    "widths": (32, 16),
+    "l2_reg": 1e-3,
+    "k_vals": (0.0, 0.5),
+    "experiment_id": "tiny",
+}
+"""Flags of the tiny run, apart from its output_dir."""
+
+
+@pytest.fixture(scope="session")
+def load_data():
+    """`data.load`, each set read once."""
+    return functools.cache(data.load)
+
+
+@pytest.fixture(scope="session")
+def run_job(load_data):
+    """Runs the main job in this process: run_job(output_dir, **flags) -> its folder."""
+    from network_pruning.jobs import main_job
+
+    def run(output_dir, **flags):
+        config = SweepConfig(output_dir=str(output_dir), **(TINY | flags))
+        main_job.run(config, load_data, models.build)
+        return Path(output_dir) / config.run_id()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, run_job):
+    """The folder of the finished tiny run; not to be written to."""
+    return run_job(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def copy(tiny_run, tmp_path):
+    """A copy of the tiny run, in an output folder of its own."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "results" / tiny_run.name))
+
+
+@pytest.fixture
+def untimed(monkeypatch):
+    """Takes a fixed number for every latency."""
+    from network_pruning.evaluation import cost
+    from network_pruning.evaluation.latency import Latency
+
+    fields = {field.name: 1.0 for field in dataclasses.fields(Latency)}
+    latency = Latency(**(fields | {"threads": 1}))
+    monkeypatch.setattr(cost, "measure", lambda *words, **options: latency)
