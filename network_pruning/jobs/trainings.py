@@ -26,7 +26,7 @@ def best_epoch(history: list[Epoch], monitor: str, start: int = 0) -> int:
         start: First epoch that counts.
     """
     sign = 1 if monitor == "val_loss" else -1
-    values = [sign * numbers[monitor] for numbers in history]
+    values = [sign * float(numbers[monitor]) for numbers in history]
     start = min(start, len(values) - 1)
     return start + int(np.argmin(values[start:]))
 

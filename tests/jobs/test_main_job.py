@@ -178,11 +178,11 @@ def test_what_the_networks_cost(tiny_run):
     for row in rows_of(tiny_run):
         if row.kind == "unit":
             path = tiny_run / f"networks/seed=0/unit-k={row.sparsity}"
-            assert (
-                row.keras_bytes == path.with_name(path.name + ".keras").stat().st_size
-            )
-            lite = path.with_name(path.name + ".tflite")
-            assert row.tflite_bytes == lite.stat().st_size
+            sizes = [
+                path.with_name(path.name + ending).stat().st_size
+                for ending in (".keras", ".tflite", ".int8.tflite")
+            ]
+            assert sizes == [row.keras_bytes, row.tflite_bytes, row.tflite_int8_bytes]
             assert 0 <= row.certificate <= 1e-5
         else:
             assert row.certificate is None
@@ -213,8 +213,8 @@ def test_delivered_networks_load_without_this_project(tiny_run, digits, tmp_path
         "for path in sys.argv[2:]:\n"
         "    model = keras.models.load_model(path, compile=False)\n"
         "    np.save(path + '.npy', model.predict(x, verbose=0))\n"
-        "ours = {'network_pruning', 'models', 'data', 'tensorflow_model_optimization'}\n"
-        "print(ours & set(sys.modules))\n"
+        "others = {'network_pruning', 'models', 'tensorflow_model_optimization'}\n"
+        "print(others & set(sys.modules))\n"
     )
     paths = []
     for k in ("0.0", "0.5"):
