@@ -1,5 +1,6 @@
 """The house stands as design and README say: who may import whom, and what loads."""
 
+import json
 import re
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def test_every_public_name_loads():
         network_pruning.nothing  # noqa: B018
 
 
-def test_readme_commands_name_real_flags():
+def test_readme_commands_name_real_flags(monkeypatch):
+    cluster, task = {"worker": ["h:1", "i:1"]}, {"type": "worker", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     from network_pruning import cli
     from network_pruning.configs import SweepConfig
 

@@ -24,13 +24,22 @@ from tests import distribute_worker as worker
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 200
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays():
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
 
 
 def start(words: Sequence[str], tf_config: str | None = None) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     if tf_config is not None:
         environment["TF_CONFIG"] = tf_config
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *words],
         cwd=ROOT,
         env=environment,
@@ -38,15 +47,13 @@ def start(words: Sequence[str], tf_config: str | None = None) -> subprocess.Pope
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    STARTED.append(process)
+    return process
 
 
 def finish(*processes: subprocess.Popen) -> list[tuple[str, str]]:
-    """Returns (output, errors) of each; kills all if one takes too long."""
-    try:
-        return [process.communicate(timeout=SECONDS) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    """Returns (output, errors) of each; fails if one hangs."""
+    return [process.communicate(timeout=SECONDS) for process in processes]
 
 
 def clusters(with_chief: bool = False) -> list[str]:
@@ -350,6 +357,8 @@ def interrupt(processes: Sequence[subprocess.Popen], folder: Path) -> None:
     deadline = time.monotonic() + SECONDS
     while states(folder) == known:
         if time.monotonic() > deadline or processes[0].poll() is not None:
+            for process in processes:
+                process.kill()
             raise AssertionError([errors[-2000:] for _, errors in finish(*processes)])
         time.sleep(0.02)
     processes[0].kill()
@@ -362,8 +371,9 @@ def states(folder: Path) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_workers_go_on_to_the_same_results(tmp_path):
-    words = ["--epochs=40", "--k_vals=0,0.5"]
+    words = ["--epochs=8", "--k_vals=0,0.5"]
     complete(train(clusters(), *words, f"--output_dir={tmp_path / 'straight'}"))
     folder = tmp_path / "killed"
     words.append(f"--output_dir={folder}")
@@ -380,7 +390,7 @@ def test_killed_workers_go_on_to_the_same_results(tmp_path):
     both_die[1].kill()
     finish(*both_die)
 
-    (_, errors), _ = complete(train(clusters(), *words))
+    complete(train(clusters(), *words))
     results = [
         (only_run(tmp_path / name) / "results.csv").read_text()
         for name in ("straight", "killed")

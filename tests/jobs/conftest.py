@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import data
 import models
@@ -22,6 +23,14 @@ TINY = {
     "experiment_id": "tiny",
 }
 """Flags of the tiny run, apart from its output_dir."""
+FIGURES = (
+    "gif",
+    "pruned_loss_accuracy",
+    "tradeoff",
+    "training_curves",
+    "unit_histograms",
+    "weight_histograms",
+)
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +65,16 @@ def copy(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def untimed(monkeypatch):
-    """Takes a fixed number for every latency."""
-    from network_pruning.evaluation import cost
+def bare(monkeypatch):
+    """Leaves out what takes long and is not looked at: latencies and pictures."""
+    from network_pruning.evaluation import cost, figures
     from network_pruning.evaluation.latency import Latency
 
+    def dot(*words):
+        Image.new("RGB", (1, 1)).save(words[-1])
+
+    for name in FIGURES:
+        monkeypatch.setattr(figures, name, dot)
     fields = {field.name: 1.0 for field in dataclasses.fields(Latency)}
     latency = Latency(**(fields | {"threads": 1}))
     monkeypatch.setattr(cost, "measure", lambda *words, **options: latency)

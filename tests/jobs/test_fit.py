@@ -116,9 +116,9 @@ def test_a_finished_training_is_not_repeated(digits, undisturbed):
 @pytest.mark.parametrize(
     ("method", "call"),
     [
-        ("write_arrays", 1),  # before the first state is there
+        pytest.param("write_arrays", 1, marks=pytest.mark.slow),  # no state yet
         ("write_arrays", 2),  # best files newer than the state
-        ("write_model", 3),
+        pytest.param("write_model", 3, marks=pytest.mark.slow),  # between best files
         ("write_json", 1),  # all trained, not yet marked complete
         ("remove", 1),  # complete, the state still there
     ],
@@ -189,6 +189,7 @@ def test_streamed_data_train_the_same(digits, run):
         assert ours == pytest.approx(theirs, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_streamed_data_resume_the_same(digits, run):
     plan, streamed = dataclasses.replace(PLAN, epochs=2), Streamed(digits)
 

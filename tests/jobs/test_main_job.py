@@ -235,7 +235,7 @@ def test_delivered_networks_load_without_this_project(tiny_run, digits, tmp_path
 
 
 def test_the_same_command_again_trains_and_measures_nothing(
-    copy, run_job, monkeypatch, capsys
+    copy, run_job, monkeypatch, bare, capsys
 ):
     monkeypatch.setattr(fit_module, "_make_trainer", never)
     before, rows = files_of(copy), copy / "rows.csv"
@@ -260,7 +260,7 @@ def never(*words):
     raise AssertionError("something was trained")
 
 
-def test_other_k_vals_add_rows_and_train_nothing(copy, run_job, monkeypatch, untimed):
+def test_other_k_vals_add_rows_and_train_nothing(copy, run_job, monkeypatch, bare):
     monkeypatch.setattr(fit_module, "_make_trainer", never)
     record = copy / "checkpoints/seed=0/training.json"
     stamp, before = record.stat().st_mtime_ns, rows_of(copy)
@@ -286,7 +286,7 @@ def nested(folder):
     assert columns[0] < columns[1] < columns[2]
 
 
-def test_one_kind_alone(copy, run_job, untimed):
+def test_one_kind_alone(copy, run_job, bare):
     run_job(copy.parent, k_vals=(0.75,), kinds=("weight",))
     rows = [row for row in rows_of(copy) if row.sparsity == 0.75]
     assert [row.kind for row in rows] == ["weight"]
@@ -303,9 +303,7 @@ def test_other_settings_under_the_same_name_are_refused(copy, run_job):
     assert files_of(copy) == before
 
 
-def test_another_monitor_shares_the_training(
-    copy, run_job, monkeypatch, untimed, digits
-):
+def test_another_monitor_shares_the_training(copy, run_job, monkeypatch, bare, digits):
     monkeypatch.setattr(fit_module, "_make_trainer", never)
     folder = run_job(
         copy.parent, experiment_id="other", monitor="val_accuracy", k_vals=(0.5,)
@@ -319,7 +317,7 @@ def test_another_monitor_shares_the_training(
         assert weight.accuracy == slow_row(dense, digits, 0.5, "weight")[0]
 
 
-def test_several_seeds_give_means_and_deviations(copy, run_job, untimed):
+def test_several_seeds_give_means_and_deviations(copy, run_job, bare):
     folder = run_job(copy.parent, experiment_id="seeds", seeds=(0, 1), k_vals=(0.5,))
     training = "checkpoints/seed=0/training.json"
     assert (folder / training).read_bytes() == (copy / training).read_bytes()
@@ -350,7 +348,7 @@ class Stopped(BaseException):
 
 
 def test_force_train_keeps_the_old_run_until_the_new_one_is_complete(
-    copy, run_job, monkeypatch, untimed
+    copy, run_job, monkeypatch, bare
 ):
     (copy / "mark.txt").write_text("of the old run")
     before = files_of(copy)
@@ -379,7 +377,7 @@ def test_force_train_keeps_the_old_run_until_the_new_one_is_complete(
     assert new["history"] == old["history"]
 
 
-def test_fine_tuning_adds_what_was_there_before_it(copy, run_job, digits, untimed):
+def test_fine_tuning_adds_what_was_there_before_it(copy, run_job, digits, bare):
     folder = run_job(
         copy.parent,
         experiment_id="tuned",
@@ -407,9 +405,7 @@ def test_fine_tuning_adds_what_was_there_before_it(copy, run_job, digits, untime
 
 
 @pytest.mark.slow
-def test_fine_tuning_goes_on_after_a_stop(
-    copy, run_job, monkeypatch, untimed, tmp_path
-):
+def test_fine_tuning_goes_on_after_a_stop(copy, run_job, monkeypatch, bare, tmp_path):
     flags = {"finetune_epochs": 3, "k_vals": (0.5,), "experiment_id": "tuned"}
     (tmp_path / "whole").mkdir()
     whole = run_job(tmp_path / "whole", **flags)
@@ -429,7 +425,7 @@ def test_fine_tuning_goes_on_after_a_stop(
     assert (folder / "rows.csv").read_bytes() == (whole / "rows.csv").read_bytes()
 
 
-def test_images_with_three_channels(tmp_path, run_job, untimed):
+def test_images_with_three_channels(tmp_path, run_job, bare):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (60, 5, 4, 3), np.uint8)
     path = tmp_path / "coloured.npz"
@@ -443,7 +439,7 @@ def test_images_with_three_channels(tmp_path, run_job, untimed):
     assert rows_of(folder)[0].params == 60 * 4 + 4 * 3
 
 
-def test_changed_images_under_the_same_name_are_refused(tmp_path, run_job, untimed):
+def test_changed_images_under_the_same_name_are_refused(tmp_path, run_job, bare):
     images = np.random.default_rng(0).integers(0, 256, (60, 3, 3, 1), np.uint8)
     path = tmp_path / "changing.npz"
     flags = {"dataset": str(path), "epochs": 1, "k_vals": (0.5,), "widths": (4,)}
@@ -474,7 +470,7 @@ def test_several_labels_an_image_are_refused(tmp_path, digits):
 
 
 @pytest.mark.slow
-def test_every_option_of_the_network_at_once(tmp_path, run_job, untimed):
+def test_every_option_of_the_network_at_once(tmp_path, run_job, bare):
     folder = run_job(
         tmp_path,
         use_bias=True,
