@@ -164,6 +164,9 @@ def _share(config: SweepConfig, run: RunDir, folder: str, identity: str) -> None
             if training is None or training.identity != identity:
                 continue
             log.info("training of %s taken from %s", folder, other.path)
+            curves = f"tensorboard/{found.parent.name}"
+            if other.exists(curves) and not run.exists(curves):
+                run.adopt(other.path / curves, curves)
             run.adopt(found.parent, folder)
             return
 

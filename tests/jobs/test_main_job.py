@@ -310,6 +310,8 @@ def test_another_monitor_shares_the_training(copy, run_job, monkeypatch, bare, d
     )
     training = "checkpoints/seed=0"
     assert files_of(folder / training) == files_of(copy / training)
+    curves = "tensorboard/seed=0"
+    assert files_of(folder / curves) == files_of(copy / curves) != {}
     last = run_job(copy.parent, experiment_id="last", keep_best=False, k_vals=(0.5,))
     for made, which in ((folder, "val_accuracy"), (last, "last")):
         dense = load(made / f"{training}/{which}.keras")
