@@ -3,8 +3,8 @@
 Without flags it lists the tables with their expected minutes. A table is made from its
 preset; what its run folders hold already is not made again. It prints ours beside the
 published, writes `sweep_<table>.md` and puts the verdicts into `ledger.csv`, both under
-references/. Expected on a busy machine: 200 CPU seconds a training, 130 for measuring its
-three seeds; four cells "missed", all of them units of fashion under l1.
+references/. Expected: 200 CPU seconds a training, 130 for measuring its three seeds;
+four cells "missed", all of them units of fashion under l1.
 """
 
 from __future__ import annotations
