@@ -23,7 +23,7 @@ from network_pruning.runs import RunDir
 from tests import distribute_worker as worker
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 200
+SECONDS = 250
 STARTED: list[subprocess.Popen] = []
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 import models
 from network_pruning import cli, train
 from network_pruning.configs import SweepConfig
 from network_pruning.jobs import main_job
+from network_pruning.jobs.boards import TrainingBoard, show_sweep
 from network_pruning.runs import hold_run, retrain_folder
 
 ROOT = Path(__file__).parents[2]
@@ -213,6 +215,23 @@ def test_a_write_that_fails_half_way(tmp_path, monkeypatch, command, owner, name
     assert "the disk is full" in line
     assert not [path for path in tmp_path.rglob("*.tmp.*")]
     assert not (tmp_path / "tiny/checkpoints/seed=0/state.npz").exists()
+
+
+def test_a_full_disk_under_tensorboard(tmp_path, monkeypatch):
+    def refuse(*words, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    numbers = dict.fromkeys(("loss", "cross_entropy", "accuracy"), 0.5)
+    numbers |= {f"val_{name}": 0.5 for name in numbers}
+    board = TrainingBoard(tmp_path, epochs=1)
+    monkeypatch.setattr(tf.summary, "create_file_writer", refuse)
+    for write in (
+        lambda: board(0, numbers, keras.Sequential()),
+        lambda: show_sweep(tmp_path, [], {}, []),
+    ):
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write()
+        assert caught.value.errno == errno.ENOSPC
 
 
 def assert_same_tables(folder, expected):

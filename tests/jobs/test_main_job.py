@@ -319,6 +319,13 @@ def test_another_monitor_shares_the_training(copy, run_job, monkeypatch, bare, d
         assert weight.accuracy == slow_row(dense, digits, 0.5, "weight")[0]
 
 
+def test_a_damaged_neighbour_is_not_taken_from(copy, run_job, bare):
+    record = copy / "checkpoints/seed=0/training.json"
+    record.write_text(record.read_text()[:100])
+    folder = run_job(copy.parent, experiment_id="other", k_vals=(0.5,))
+    assert rows_of(folder) == rows_of(copy)[2:]
+
+
 def test_several_seeds_give_means_and_deviations(copy, run_job, bare):
     folder = run_job(copy.parent, experiment_id="seeds", seeds=(0, 1), k_vals=(0.5,))
     training = "checkpoints/seed=0/training.json"
