@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 
 import data
 import models
+from data.arrays import ArrayDataset
 from network_pruning.configs import SweepConfig
+from network_pruning.runs import RunDir
 
 TINY = {
     "dataset": "uci_digits",
@@ -58,6 +61,29 @@ def tiny_run(tmp_path_factory, run_job):
     return run_job(tmp_path_factory.mktemp("results"))
 
 
+@pytest.fixture(scope="session")
+def digits(load_data):
+    """The embedded set."""
+    return load_data("uci_digits")
+
+
+@pytest.fixture(scope="session")
+def few_digits(load_data):
+    """Some of the embedded digits, as they are: 8x8."""
+    whole = load_data("uci_digits", image_size=(8, 8))
+    parts = {
+        split: (getattr(whole, f"x_{split}")[:n], getattr(whole, f"y_{split}")[:n])
+        for split, n in {"train": 128, "valid": 60, "test": 30}.items()
+    }
+    return ArrayDataset("digits", parts, num_classes=10)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """An empty run folder."""
+    return RunDir(tmp_path / "run")
+
+
 @pytest.fixture
 def copy(tiny_run, tmp_path):
     """A copy of the tiny run, in an output folder of its own."""
@@ -78,3 +104,26 @@ def bare(monkeypatch):
     fields = {field.name: 1.0 for field in dataclasses.fields(Latency)}
     latency = Latency(**(fields | {"threads": 1}))
     monkeypatch.setattr(cost, "measure", lambda *words, **options: latency)
+
+
+@pytest.fixture
+def command(monkeypatch, capfd, load_data):
+    """Runs the command in this process: command(*words) -> exit code, error line."""
+
+    from network_pruning import cli, train
+    from network_pruning.jobs import main_job
+
+    def work(config):
+        main_job.run(config, load_data, models.build)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["train", *words])
+        monkeypatch.setattr(cli, "_set_up_logging", lambda: None)
+        with pytest.raises(SystemExit) as left:
+            cli.run(SweepConfig, work, train.USAGE, train.check)
+        lines = capfd.readouterr().err.splitlines()
+        said = [line for line in lines if "tf.function retracing" not in line]
+        assert len(said) == (1 if left.value.code else 0), said
+        return left.value.code or 0, "".join(said)
+
+    return run

@@ -3,65 +3,17 @@
 import contextlib
 import errno
 import os
-import random
 import shutil
-import signal
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-import models
-from network_pruning import cli, train
-from network_pruning.configs import SweepConfig
-from network_pruning.jobs import main_job
 from network_pruning.jobs.boards import TrainingBoard, show_sweep
 from network_pruning.runs import hold_run, retrain_folder
-
-ROOT = Path(__file__).parents[2]
-FLAGS = (
-    "--dataset=uci_digits",
-    "--epochs=2",
-    "--widths=32,16",
-    "--l2_reg=0.001",
-    "--k_vals=0,0.5",
-    "--experiment_id=tiny",
-)
-"""The command of the tiny run."""
-
-
-def files_of(folder):
-    """Every file but config.json, which says where the run lies now."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "config.json"
-    }
-
-
-@pytest.fixture
-def command(monkeypatch, capfd, load_data):
-    """Runs the command in this process: command(*words) -> exit code, error line."""
-
-    def work(config):
-        main_job.run(config, load_data, models.build)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["train", *words])
-        monkeypatch.setattr(cli, "_set_up_logging", lambda: None)
-        with pytest.raises(SystemExit) as left:
-            cli.run(SweepConfig, work, train.USAGE, train.check)
-        lines = capfd.readouterr().err.splitlines()
-        said = [line for line in lines if "tf.function retracing" not in line]
-        assert len(said) == (1 if left.value.code else 0), said
-        return left.value.code or 0, "".join(said)
-
-    return run
+from tests.jobs.commands import FLAGS, assert_same_tables, lasting_files
 
 
 @pytest.mark.parametrize(
@@ -81,14 +33,14 @@ def command(monkeypatch, capfd, load_data):
 def test_a_damaged_record_is_said_and_kept(copy, bare, command, name, damage):
     path = copy / name
     path.write_text(damage(path.read_text()))
-    content, before = path.read_bytes(), files_of(copy)
+    content, before = path.read_bytes(), lasting_files(copy)
     code, line = command(*FLAGS, f"--output_dir={copy.parent}")
     assert code == 1
     assert line.startswith(f"error: {path} is damaged (")
     assert "put back a good copy, or delete it to have it made again" in line
     assert path.read_bytes() == content
     if name != "manifest.json":  # read last: what is derived was made anew
-        assert files_of(copy) == before
+        assert lasting_files(copy) == before
 
 
 def test_a_damaged_network_is_said_and_kept(copy, bare, command):
@@ -96,13 +48,13 @@ def test_a_damaged_network_is_said_and_kept(copy, bare, command):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    before = files_of(copy)
+    before = lasting_files(copy)
     words = [*FLAGS, f"--output_dir={copy.parent}", "--k_vals=0.25"]
     code, line = command(*words)
     assert code == 1
     assert line.startswith(f"error: {path} is damaged (its content is not what was")
     assert "train again with --force_train" in line
-    assert files_of(copy) == before
+    assert lasting_files(copy) == before
     assert command(*words, "--force_train") == (0, "")
 
 
@@ -138,13 +90,13 @@ def test_a_place_that_cannot_be_written_to_is_said(tmp_path, command):
 
 
 def test_a_second_process_is_refused(copy, command):
-    before = files_of(copy)
+    before = lasting_files(copy)
     with hold_run(copy):
         for more in ([], ["--force_train"]):
             code, line = command(*FLAGS, f"--output_dir={copy.parent}", *more)
             assert code == 1
             assert line.startswith(f"error: another process works on {copy}: wait")
-    assert files_of(copy) == before
+    assert lasting_files(copy) == before
     assert not retrain_folder(copy).exists()
 
 
@@ -234,11 +186,6 @@ def test_a_full_disk_under_tensorboard(tmp_path, monkeypatch):
         assert caught.value.errno == errno.ENOSPC
 
 
-def assert_same_tables(folder, expected):
-    for name in ("rows.csv", "results.csv", "history.csv"):
-        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
-
-
 def mount(folder, options):
     words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
     if shutil.which("mount") is None:
@@ -266,99 +213,3 @@ def test_a_disk_that_is_really_full(
         assert_same_tables(disk / "tiny", tiny_run)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
-
-
-def start(output_dir, *words):
-    """Starts the command in a process of its own."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "network_pruning.train"),
-            *FLAGS,
-            f"--output_dir={output_dir}",
-            *words,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def kill_when(process, there, sign=signal.SIGKILL, delay=0.0):
-    """Waits until something is there; returns whether the process was alive then."""
-    while not there() and process.poll() is None:
-        time.sleep(0.002)
-    time.sleep(delay)
-    alive = process.poll() is None
-    process.send_signal(sign)
-    return alive
-
-
-def test_killed_in_the_sweep_and_typed_again(tmp_path, bare, command, tiny_run):
-    rows = tmp_path / "tiny/rows.csv"
-    with start(tmp_path) as process:
-        assert kill_when(process, rows.exists)
-    assert process.returncode == -signal.SIGKILL
-    assert 1 < len(rows.read_text().splitlines()) < 5
-    assert command(*FLAGS, f"--output_dir={tmp_path}") == (0, "")
-    assert_same_tables(tmp_path / "tiny", tiny_run)
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments(tmp_path, bare, command):
-    more = ["--epochs=40", "--dropout=0.2", "--batch_norm", "--k_vals=0,0.3,0.6"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert command(*FLAGS, *more, f"--output_dir={whole}") == (0, "")
-    folder = broken / "tiny"
-    moments = [folder / "checkpoints/seed=0/state.npz"] * 3 + [folder / "rows.csv"] * 3
-    draw, killed = random.Random(0), 0
-    for moment in moments:
-        with start(broken, *more) as process:
-            delay = draw.uniform(0, 0.4)
-            killed += kill_when(process, moment.exists, delay=delay)
-    assert killed >= 4
-    assert command(*FLAGS, *more, f"--output_dir={broken}") == (0, "")
-    assert_same_tables(folder, whole / "tiny")
-    assert not [path for path in broken.rglob("*.tmp.*")]
-
-
-@pytest.mark.slow
-def test_killed_while_training_anew(copy, bare, command, tiny_run):
-    before = files_of(copy)
-    new = retrain_folder(copy)
-    with start(copy.parent, "--force_train") as process:
-        assert kill_when(process, (new / "rows.csv").exists)
-    assert files_of(copy) == before
-    assert command(*FLAGS, f"--output_dir={copy.parent}", "--force_train") == (0, "")
-    assert not new.exists()
-    assert_same_tables(copy, tiny_run)
-
-
-@pytest.mark.slow
-def test_two_processes_at_once(tmp_path):
-    lock = tmp_path / ".tiny.lock"
-    with start(tmp_path) as first:
-        while not lock.exists():
-            time.sleep(0.01)
-        time.sleep(0.5)
-        with start(tmp_path) as second:
-            said = second.communicate()[1]
-        assert second.returncode == 1
-        assert said.startswith("error: another process works on ")
-        assert said.count("\n") == 1
-        out, err = first.communicate()
-    assert first.returncode == 0, err
-    assert err == "", "a run whose output is no terminal says nothing on the way"
-    assert "accuracy (weight)" in out
-
-
-@pytest.mark.slow
-def test_interrupted_from_the_keyboard(tmp_path, bare, command, tiny_run):
-    state = tmp_path / "tiny/rows.csv"
-    with start(tmp_path) as process:
-        kill_when(process, state.exists, signal.SIGINT)
-        said = process.communicate()[1]
-    assert process.returncode == 130
-    assert said == "error: interrupted: the same command goes on from here\n"
-    assert command(*FLAGS, f"--output_dir={tmp_path}") == (0, "")
-    assert_same_tables(tmp_path / "tiny", tiny_run)
