@@ -9,17 +9,16 @@ four cells "missed", all of them units of fashion under l1.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 from experiments import ledger, sweep, views
 from experiments.cells import compare
 from experiments.run_folders import folder_of, is_complete, read_finished
 from experiments.tables import TABLES, Table
 from network_pruning import cli
+from network_pruning.configs import flag
 from network_pruning.runs import RunDir
 
 log = logging.getLogger(__name__)
@@ -44,25 +43,21 @@ FIGURES = (
 )
 
 
-def _flag(default: Any, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class ReproduceConfig:
     """Which tables to make, and where."""
 
-    table: str | None = _flag(
+    table: str | None = flag(
         None, "A table by name, or all; without it the tables are listed."
     )
-    only_collect: bool = _flag(
+    only_collect: bool = flag(
         False, "Train nothing: read the run folders that are finished."
     )
-    figures: bool = _flag(
+    figures: bool = flag(
         False, "Copy the figures of the tables without penalty as well."
     )
-    output_dir: str = _flag("results", "Folder of all runs.")
-    references_dir: str = _flag("references", "Folder of the ledger and the tables.")
+    output_dir: str = flag("results", "Folder of all runs.")
+    references_dir: str = flag("references", "Folder of the ledger and the tables.")
 
     def __post_init__(self) -> None:
         """Judges every value.

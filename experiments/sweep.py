@@ -11,14 +11,13 @@ l1 = 1e-3 costs 3 to 6 points dense and holds weights to .995; fine-tuned, digit
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from network_pruning import cli
-from network_pruning.configs import SweepConfig
+from network_pruning.configs import SweepConfig, flag
 from network_pruning.jobs.manifest import command
 
 SEEDS = (0, 1, 2)
@@ -57,22 +56,18 @@ Stop it at any moment and type the same command: it goes on.
 """
 
 
-def _flag(default: Any, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class PresetConfig:
     """Which sweeps to run, and where."""
 
-    preset: str | None = _flag(
+    preset: str | None = flag(
         None, "A sweep by name, or all; without it the names are listed."
     )
-    monitor: Literal["val_loss", "val_accuracy"] = _flag(
+    monitor: Literal["val_loss", "val_accuracy"] = flag(
         "val_loss", "What chooses the epoch that is pruned, on the validation split."
     )
-    seeds: tuple[int, ...] = _flag(SEEDS, "Seeds, one training each.")
-    output_dir: str = _flag("results", "Folder of all runs.")
+    seeds: tuple[int, ...] = flag(SEEDS, "Seeds, one training each.")
+    output_dir: str = flag("results", "Folder of all runs.")
 
     def __post_init__(self) -> None:
         """Judges every value.

@@ -252,6 +252,11 @@ def _work_or_exit(work: Work, config: Any) -> None:
         fail("interrupted: the same command goes on from here", 130)
     except OSError as error:
         fail(_explain(error))
+    except MemoryError as error:
+        fail(
+            f"out of memory ({error}): choose smaller images, fewer of them or a "
+            "smaller batch; what was complete is kept"
+        )
     except ValueError as error:
         if os.environ.get("NETWORK_PRUNING_TRACEBACK"):
             raise

@@ -26,7 +26,14 @@ K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 
 
-def _flag(default: Any, text: str, changes: str = "training") -> Any:
+def flag(default: Any, text: str, changes: str = "training") -> Any:
+    """Returns a field of a config, and so a flag.
+
+    Args:
+        default: Its value where it is not given.
+        text: What it means, for --help.
+        changes: What another value makes different; read by configs with digests.
+    """
     return dataclasses.field(
         default=default, metadata={"help": text, "changes": changes}
     )
@@ -36,80 +43,80 @@ def _flag(default: Any, text: str, changes: str = "training") -> Any:
 class SweepConfig:
     """The main job: train a network, prune it over k, hand back smaller networks."""
 
-    dataset: str = _flag(
+    dataset: str = flag(
         "digits",
         "Images to learn: digits (MNIST), fashion, uci_digits (embedded, needs no "
         "network), any tensorflow-datasets name, a folder or a .npz.",
     )
-    model: str = _flag("mlp", "Network by name.")
-    epochs: int = _flag(20, "Passes over the training split.")
-    batch_size: int = _flag(128, "Images in a step, over all devices together.")
-    learning_rate: float = _flag(0.001, "Step size of Adam.")
-    l1_reg: float = _flag(0.0, "Penalty l1_reg * sum|w| on every hidden kernel.")
-    l2_reg: float = _flag(0.0, "Penalty l2_reg * sum w^2 on every hidden kernel.")
-    num_valid: int | None = _flag(
+    model: str = flag("mlp", "Network by name.")
+    epochs: int = flag(20, "Passes over the training split.")
+    batch_size: int = flag(128, "Images in a step, over all devices together.")
+    learning_rate: float = flag(0.001, "Step size of Adam.")
+    l1_reg: float = flag(0.0, "Penalty l1_reg * sum|w| on every hidden kernel.")
+    l2_reg: float = flag(0.0, "Penalty l2_reg * sum w^2 on every hidden kernel.")
+    num_valid: int | None = flag(
         None,
         "Validation images taken from the training split; by default 10000, or a fifth "
         "where there are fewer than 20000.",
     )
-    split: Literal["random", "first"] = _flag(
+    split: Literal["random", "first"] = flag(
         "random", "Which images validate: a seeded draw, or the first num_valid."
     )
-    image_size: tuple[int, int] | None = _flag(
+    image_size: tuple[int, int] | None = flag(
         None, "Height,width to resize images to, where their sizes differ."
     )
-    widths: tuple[int, ...] = _flag(
+    widths: tuple[int, ...] = flag(
         (1000, 1000, 500, 200), "Units of each hidden layer of the mlp."
     )
-    use_bias: bool = _flag(False, "Whether the mlp has biases.")
-    activation: Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu"] = _flag(
+    use_bias: bool = flag(False, "Whether the mlp has biases.")
+    activation: Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu"] = flag(
         "relu", "Hidden activation of the mlp."
     )
-    batch_norm: bool = _flag(False, "Whether the mlp normalises before activations.")
-    dropout: float = _flag(0.0, "Dropout rate after every hidden layer of the mlp.")
-    seeds: tuple[int, ...] = _flag(
+    batch_norm: bool = flag(False, "Whether the mlp normalises before activations.")
+    dropout: float = flag(0.0, "Dropout rate after every hidden layer of the mlp.")
+    seeds: tuple[int, ...] = flag(
         (0,), "Seeds, one training each; several give means and sds.", "rows"
     )
-    keep_best: bool = _flag(
+    keep_best: bool = flag(
         True,
         "Prune the epoch with the best --monitor (by default the lowest validation "
         "loss, penalty included); --nokeep_best prunes the last epoch.",
         "rows",
     )
-    monitor: Literal["val_loss", "val_accuracy"] = _flag(
+    monitor: Literal["val_loss", "val_accuracy"] = flag(
         "val_loss", "What --keep_best compares, on the validation split.", "rows"
     )
-    k_vals: tuple[float, ...] = _flag(
+    k_vals: tuple[float, ...] = flag(
         K_VALS, "Fractions to prune, in [0,1), comma separated.", "view"
     )
-    kinds: tuple[str, ...] = _flag(
+    kinds: tuple[str, ...] = flag(
         ("weight", "unit"), "What to prune: weight, unit, or both.", "view"
     )
-    scope: Literal["layer", "global"] = _flag(
+    scope: Literal["layer", "global"] = flag(
         "layer",
         "Whether every layer loses the fraction k, or all of them together.",
         "rows",
     )
-    finetune_epochs: int = _flag(
+    finetune_epochs: int = flag(
         0,
         "Epochs of retraining after each cut: weights under tfmot's polynomial "
         "schedule, units as shrunk networks. 0 is one-shot pruning.",
         "rows",
     )
-    finetune_learning_rate: float = _flag(
+    finetune_learning_rate: float = flag(
         0.001,
         "First step size of the retraining; it falls to zero as a cosine.",
         "rows",
     )
-    distribute: Literal["none", "mirrored", "multi_worker"] = _flag(
+    distribute: Literal["none", "mirrored", "multi_worker"] = flag(
         "none",
         "Train on one device, on all of this machine, or on the machines of TF_CONFIG.",
     )
-    output_dir: str = _flag("results", "Folder of all runs.", "view")
-    experiment_id: str | None = _flag(
+    output_dir: str = flag("results", "Folder of all runs.", "view")
+    experiment_id: str | None = flag(
         None, "Name of this run's folder; by default made from the settings.", "view"
     )
-    force_train: bool = _flag(
+    force_train: bool = flag(
         False,
         "Train again; the old run stands until the new one is complete.",
         "view",

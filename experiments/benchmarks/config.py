@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from network_pruning.configs import K_VALS
+from network_pruning.configs import K_VALS, flag
 from network_pruning.pruning.masks import check_sparsity
 
 SUITES = {
@@ -24,33 +24,29 @@ IMAGE = (28, 28, 1)
 CLASSES = 10
 
 
-def _flag(default: Any, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """One suite, and how large and how often."""
 
-    suite: Literal["sweep", "sparsity"] | None = _flag(
+    suite: Literal["sweep", "sparsity"] | None = flag(
         None, "What to time; without it the suites are listed."
     )
-    rounds: int = _flag(5, "Turns of every contestant; the table shows medians.")
-    epoch_images: int = _flag(50_000, "Random training images of an epoch.")
-    test_images: int = _flag(10_000, "Random images of an evaluation.")
-    widths: tuple[int, ...] = _flag(
+    rounds: int = flag(5, "Turns of every contestant; the table shows medians.")
+    epoch_images: int = flag(50_000, "Random training images of an epoch.")
+    test_images: int = flag(10_000, "Random images of an evaluation.")
+    widths: tuple[int, ...] = flag(
         (1000, 1000, 500, 200), "Units of each hidden layer of the mlp."
     )
-    k_vals: tuple[float, ...] = _flag(K_VALS, "Fractions to prune.")
-    torch: bool = _flag(True, "Whether PyTorch takes part in the suite sweep.")
-    torch_threads: tuple[int, ...] = _flag(
+    k_vals: tuple[float, ...] = flag(K_VALS, "Fractions to prune.")
+    torch: bool = flag(True, "Whether PyTorch takes part in the suite sweep.")
+    torch_threads: tuple[int, ...] = flag(
         (1, 2), "Thread settings of PyTorch; the fastest counts."
     )
-    run: str | None = _flag(
+    run: str | None = flag(
         None,
         "Folder of a finished run whose network to prune; none takes an untrained one.",
     )
-    output_dir: str = _flag("references/benchmarks", "Folder of the tables.")
+    output_dir: str = flag("references/benchmarks", "Folder of the tables.")
 
     def __post_init__(self) -> None:
         """Judges every value.

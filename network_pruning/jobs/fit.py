@@ -120,7 +120,8 @@ def fit(
     start = len(history)
     run_epoch = _epoch_runner(trainer, data, plan)
     epochs = range(start, plan.epochs)
-    for epoch in tqdm(epochs, desc=folder, unit="epoch", initial=start, disable=None):
+    bar = {"desc": folder, "unit": "epoch", "initial": start, "total": plan.epochs}
+    for epoch in tqdm(epochs, **bar, disable=None, leave=None):
         try:
             numbers = run_epoch(epoch)
             network = export(state.read())

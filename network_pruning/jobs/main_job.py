@@ -68,11 +68,13 @@ def run(
 def claim(run_dir: RunDir, config: SweepConfig) -> None:
     """Makes a folder this config's own.
 
+    A folder in which nothing was trained yet, as a missing dataset leaves it, is free.
+
     Raises:
         ValueError: If it holds a run of other settings.
     """
     ours = config.as_dict()
-    if run_dir.exists("config.json"):
+    if run_dir.exists("config.json") and run_dir.exists("checkpoints"):
         changed = differences(ours, run_dir.read_json("config.json"))
         if changed:
             raise ValueError(

@@ -84,6 +84,10 @@ class Measured:
         self.rows[_key(row)] = row
         self.run.write_text("rows.csv", write_rows(self.ordered()))
 
+    def has(self, key: Key, timed: bool) -> bool:
+        """Returns whether a cell needs nothing more."""
+        return key in self.rows and (key in self.latencies or not timed)
+
     def ordered(self) -> list[Row]:
         """Returns the rows by seed, sparsity and kind."""
         return [self.rows[key] for key in sorted(self.rows)]
@@ -156,7 +160,8 @@ def _share(config: SweepConfig, run: RunDir, folder: str, identity: str) -> None
     """Copies a finished training with the same settings from another run."""
     if run.exists(f"{folder}/training.json") or run.exists(f"{folder}/state.npz"):
         return
-    for found in sorted(Path(config.output_dir).glob(f"*/{folder}/training.json")):
+    # Without the hidden folders: those of runs that are being made again.
+    for found in sorted(Path(config.output_dir).glob(f"[!.]*/{folder}/training.json")):
         other = RunDir(found.parents[2])
         # A damaged neighbour is its own run's to report.
         with contextlib.suppress(DamagedFile):
@@ -195,7 +200,7 @@ def measure_all(
         for k in config.k_vals
         for kind in config.kinds
     ]
-    missing = [key for key in wanted if key not in measured.rows]
+    missing = [key for key in wanted if not measured.has(key, _is_timed(config, key))]
     cutters: dict[int, cells.Cutter] = {}
     for key in tqdm(missing, desc="sweep", unit="network", disable=None):
         seed = key[0]
@@ -227,10 +232,14 @@ def _measure(
     exports = export(cut.network, data)
     if kind == "unit" or config.finetune_epochs:
         _deliver(exports, run, key)
-    # Shapes decide the latency, not weights: one seed tells it.
-    timed = key[0] == config.seeds[0]
+    timed = _is_timed(config, key)
     card = cost_card(cut.network, data, latency=timed, exports=exports)
     return _rows(key, cut, card, one_shot)
+
+
+def _is_timed(config: SweepConfig, key: Key) -> bool:
+    """Returns whether a cell has a latency: shapes decide it, so one seed tells it."""
+    return key[0] == config.seeds[0]
 
 
 def _deliver(exports: Exports, run: RunDir, key: Key) -> None:

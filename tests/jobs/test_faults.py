@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.evaluation.rows import read_latency
+from network_pruning.jobs import sweep
 from network_pruning.jobs.boards import TrainingBoard, show_sweep
 from network_pruning.runs import hold_run, retrain_folder
 from tests.jobs.commands import FLAGS, assert_same_tables, lasting_files
@@ -59,10 +62,39 @@ def test_a_damaged_network_is_said_and_kept(copy, bare, command):
 
 
 def test_what_was_deleted_is_made_again(copy, bare, command, tiny_run):
-    (copy / "rows.csv").write_text("damaged")
     (copy / "rows.csv").unlink()
     assert command(*FLAGS, f"--output_dir={copy.parent}") == (0, "")
     assert (copy / "rows.csv").read_bytes() == (tiny_run / "rows.csv").read_bytes()
+    (copy / "latency.csv").unlink()
+    assert command(*FLAGS, f"--output_dir={copy.parent}") == (0, "")
+    assert (copy / "rows.csv").read_bytes() == (tiny_run / "rows.csv").read_bytes()
+    made = read_latency((copy / "latency.csv").read_text())
+    wanted = read_latency((tiny_run / "latency.csv").read_text())
+    assert [(row.sparsity, row.kind) for row in made] == [
+        (row.sparsity, row.kind) for row in wanted
+    ]
+
+
+def test_a_first_try_that_trained_nothing_leaves_its_name_free(tmp_path, command):
+    images = tmp_path / "images.npz"
+    words = [f"--output_dir={tmp_path}", "--experiment_id=mine", f"--dataset={images}"]
+    images.write_bytes(b"no archive")
+    assert command(*words)[0] == 1
+    assert (tmp_path / "mine/config.json").exists()
+    code, line = command(*words, "--epochs=3")
+    assert code == 1
+    assert "is no .npz" in line
+    assert json.loads((tmp_path / "mine/config.json").read_text())["epochs"] == 3
+
+
+def test_too_little_memory_is_said(tmp_path, command, monkeypatch):
+    def exhaust(*words, **options):
+        raise MemoryError("Unable to allocate 3 TiB")
+
+    monkeypatch.setattr(sweep, "train_all", exhaust)
+    code, line = command(*FLAGS, f"--output_dir={tmp_path}")
+    assert code == 1
+    assert line.startswith("error: out of memory (Unable to allocate 3 TiB)")
 
 
 def test_a_damaged_dataset_is_said(tmp_path, command):

@@ -107,6 +107,13 @@ def test_a_damaged_neighbour_is_not_taken_from(copy, run_job, bare):
     assert rows_of(folder) == rows_of(copy)[2:]
 
 
+def test_a_run_that_is_being_made_again_is_not_taken_from(copy, run_job, monkeypatch):
+    copy.rename(retrain_folder(copy))
+    monkeypatch.setattr(fit_module, "_make_trainer", stop)
+    with pytest.raises(Stopped):
+        run_job(copy.parent, experiment_id="other")
+
+
 def test_force_train_keeps_the_old_run_until_the_new_one_is_complete(
     copy, run_job, monkeypatch, bare
 ):
