@@ -14,11 +14,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.graph import Apply, Call, replay
-from network_pruning.pruning.units import Groups, LayerChannels, find_groups
+from network_pruning.pruning.units import Groups, LayerChannels, UnitGroup, find_groups
 from network_pruning.types import Masks
 
 TensorMasks = Mapping[str, Any] | Sequence[Any]
-"""Bool or float [n_units] by group name, or for every group in order."""
+"""Bool or float [n_units] by group name, or for every group in order; with a mask of
+its own for each of n examples, [n, n_units]."""
 
 
 class Gated(keras.Model):
@@ -26,7 +27,8 @@ class Gated(keras.Model):
 
     Without fixed masks it is called as `gated([inputs, masks])` or
     `gated(inputs, masks=masks)`; the masks are tensors, so one trace serves all. Float
-    masks multiply, and gradients reach them.
+    masks multiply, and gradients reach them. Masks [n, n_units] treat each example by
+    itself: many coalitions in one batch, or the gradient of each example alone.
 
     Attributes:
         network: The original, untouched.
@@ -51,8 +53,8 @@ class Gated(keras.Model):
             inputs: Of the network; [inputs, masks] where masks are neither fixed nor
                 given.
             training: Handed on by Keras to the layers inside.
-            masks: Bool or float [n_units] by group name (a group that is not named
-                keeps all), or a list for every group in order.
+            masks: Bool or float [n_units] or [n, n_units] by group name (a group that
+                is not named keeps all), or a list for every group in order.
 
         Returns:
             The network's outputs.
@@ -87,7 +89,7 @@ class _Switchboard:
         """Lays mask tensors out by slot.
 
         Returns:
-            Bool or float [1 + units of all groups].
+            Bool or float [1 + units of all groups]; [n, ...] if any mask is [n, ...].
 
         Raises:
             ValueError: If a mask does not fit.
@@ -105,14 +107,15 @@ class _Switchboard:
         parts = [tf.ones(1, dtype)]
         for group in self.groups:
             mask = given.get(group.name, tf.ones(group.n_units, dtype))
-            if not mask.shape.is_compatible_with([group.n_units]):
-                raise ValueError(
-                    f"mask of group {group.name!r}: got {mask.shape}, expected "
-                    f"[{group.n_units}]."
-                )
+            _check_shape(mask, group)
             parts.append(mask)
-        # Reshaping makes the masks' gradients tensors, where gather leaves slices.
-        return tf.reshape(tf.concat(parts, axis=0), [-1])
+        n_slots = 1 + sum(group.n_units for group in self.groups)
+        examples = [tf.shape(part)[0] for part in parts if part.shape.rank == 2]
+        if not examples:
+            # Reshaping makes the masks' gradients tensors, where gather leaves slices.
+            return tf.reshape(tf.concat(parts, axis=0), [n_slots])
+        wide = [tf.broadcast_to(p, [examples[0], p.shape[-1]]) for p in parts]
+        return tf.reshape(tf.concat(wide, axis=1), [examples[0], n_slots])
 
     def _named(self, masks: TensorMasks) -> Mapping[str, Any]:
         if isinstance(masks, Mapping):
@@ -125,12 +128,21 @@ class _Switchboard:
         return {group.name: m for group, m in zip(self.groups, masks, strict=True)}
 
 
+def _check_shape(mask: tf.Tensor, group: UnitGroup) -> None:
+    if mask.shape.rank not in {1, 2} or mask.shape[-1] != group.n_units:
+        raise ValueError(
+            f"mask of group {group.name!r}: got {mask.shape}, expected "
+            f"[{group.n_units}], or [examples, {group.n_units}]."
+        )
+
+
 def gated_interpreter(groups: Groups, vector: tf.Tensor) -> Apply:
     """Makes an interpreter that calls every layer, masking what a mixer reads.
 
     Args:
         groups: Of the network replayed.
-        vector: Mask by slot, bool or float [1 + units of all groups].
+        vector: Mask by slot, bool or float [1 + units of all groups], or one such row
+            for each example.
 
     Returns:
         For `graph.replay`.
@@ -139,7 +151,7 @@ def gated_interpreter(groups: Groups, vector: tf.Tensor) -> Apply:
     def apply(call: Call, args: Any, kwargs: Any) -> Any:
         channels = groups.channels.get(id(call.layer))
         if channels is not None and _reads_units(channels):
-            mask = tf.gather(vector, channels.inputs)
+            mask = tf.gather(vector, channels.inputs, axis=-1)
             args = (_masked(args[0], mask), *args[1:])
         return call.layer(*args, **kwargs)
 
@@ -153,6 +165,9 @@ def _reads_units(channels: LayerChannels) -> bool:
 
 def _masked(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Returns x with its channels masked, infinite and NaN ones too."""
+    if mask.shape.rank == 2:
+        between = [1] * (x.shape.rank - 2)
+        mask = tf.reshape(mask, [tf.shape(mask)[0], *between, mask.shape[-1]])
     if mask.dtype == tf.bool:
         return tf.where(mask, x, tf.zeros([], x.dtype))
     return tf.math.multiply_no_nan(x, tf.cast(mask, x.dtype))

@@ -78,6 +78,20 @@ def test_masks_as_inputs(case):
     assert np.array_equal(masked(x, masks=floats), expected)
 
 
+def test_each_example_has_a_mask_of_its_own(case):
+    groups = find_groups(case)
+    x, masked = cases.examples(case, 5), gate(case)
+    each = [cases.random_masks(groups, seed) for seed in range(5)]
+    for dtype in (bool, "float32"):
+        together = {g.name: np.stack([m[g.name] for m in each]) for g in groups}
+        got = masked(x, masks={n: m.astype(dtype) for n, m in together.items()})
+        for i, masks in enumerate(each):
+            assert close(got[i : i + 1], masked(x[i : i + 1], masks=masks))
+    name = groups[0].name
+    mixed = {**each[0], name: np.stack([m[name] for m in each])}
+    assert close(masked(x, masks=mixed)[:1], masked(x[:1], masks=each[0]))
+
+
 def test_one_trace_for_all_masks():
     model = cases.randomise(cases.normalised())
     x, masked = cases.examples(model), gate(model)

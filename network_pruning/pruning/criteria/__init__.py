@@ -1,7 +1,8 @@
-"""Criteria: each scores the units of a group, higher = keep.
+"""Criteria: each scores the units of groups, higher = keep.
 
-A criterion is a function (model, group, data, seed, **options) -> Scores. To add one:
-a file with one `score`, a line in `CRITERIA`, a test. It never sees the test split.
+A criterion is a function (model, groups, data, seed, **options) -> Scores by group
+name, so that one pass over the data can serve all groups. To add one: a file with one
+`score`, a line in `CRITERIA`, a test. It never sees the test split.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from network_pruning.types import Dataset, Scores
 if TYPE_CHECKING:
     import tf_keras as keras
 
-Criterion = Callable[..., Scores]
+Criterion = Callable[..., dict[str, Scores]]
 
 CRITERIA: dict[str, Criterion] = {
     "l1": l1.score,
@@ -44,25 +45,30 @@ def score_units(
         model: Functional or Sequential tf_keras model.
         criterion: One of `CRITERIA`.
         data: Training data; None for criteria that read weights alone.
-        groups: Those to score; None finds all of the model.
+        groups: Those to score, of this model; None finds all.
         seed: Of whatever the criterion draws.
         **options: Of the criterion.
 
     Returns:
-        Scores by group name; the price's seconds are measured here.
+        Scores by group name. Seconds that the criterion has not measured itself are
+        those of the whole pass, shared out evenly.
 
     Raises:
         ValueError: If the criterion or an option is unknown.
     """
     function = _known(criterion)
     _check_options(criterion, function, options)
-    scores = {}
-    for group in find_groups(model) if groups is None else groups:
-        start = time.perf_counter()
-        found = function(model, group, data, seed, **options)
-        seconds = time.perf_counter() - start
-        scores[group.name] = replace(found, price=replace(found.price, seconds=seconds))
-    return scores
+    chosen = list(find_groups(model) if groups is None else groups)
+    start = time.perf_counter()
+    scores = function(model, chosen, data, seed, **options)
+    share = (time.perf_counter() - start) / max(len(chosen), 1)
+    return {name: _timed(found, share) for name, found in scores.items()}
+
+
+def _timed(scores: Scores, seconds: float) -> Scores:
+    if scores.price.seconds:
+        return scores
+    return replace(scores, price=replace(scores.price, seconds=seconds))
 
 
 def _known(name: str) -> Criterion:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tf_keras as keras
 
@@ -11,21 +13,24 @@ from network_pruning.types import Dataset, Scores
 
 
 def score(
-    model: keras.Model, group: UnitGroup, data: Dataset | None = None, seed: int = 0
-) -> Scores:
+    model: keras.Model,
+    groups: Sequence[UnitGroup],
+    data: Dataset | None = None,
+    seed: int = 0,
+) -> dict[str, Scores]:
     """Scores each unit by sum |w| over its incoming weights, in all producers.
 
     The bias is not counted. H. Li et al., "Pruning Filters for Efficient ConvNets",
     ICLR 2017, section 3.1.
 
     Args:
-        model: Not read; the group holds its layers.
-        group: The units.
+        model: Not read; the groups hold its layers.
+        groups: The units.
         data: Not read.
         seed: Not read.
 
     Returns:
-        Values float64 [n_units], exact.
+        Values float64 [n_units] by group name, exact.
     """
     del model, data, seed
-    return Scores(sum_incoming(group, np.abs))
+    return {group.name: Scores(sum_incoming(group, np.abs)) for group in groups}
