@@ -6,15 +6,41 @@ logits. To add one: a file with one builder, and a line in `MODELS`.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import tf_keras as keras
 
-MODELS = {"mlp": "models.mlp"}
-"""Model name -> the module whose `build` makes it (imported when asked for)."""
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is made.
+
+    Attributes:
+        file: In this folder, whose `build` makes it (imported when asked for).
+        settled: Options of `build` that the name settles.
+    """
+
+    file: str
+    settled: Mapping[str, Any] = field(default_factory=dict)
+
+
+MODELS = {
+    "mlp": Recipe("mlp"),
+    "lenet5": Recipe("lenet5"),
+    "vgg16_cifar": Recipe("vgg16_cifar"),
+    "resnet20": Recipe("resnet_cifar", {"depth": 20}),
+    "resnet56": Recipe("resnet_cifar", {"depth": 56}),
+    "wrn_28_10": Recipe("wide_resnet"),
+    "resnet50": Recipe("resnet50"),
+}
+"""Model name -> how it is made."""
 
 
 def names() -> list[str]:
@@ -29,11 +55,54 @@ def check(name: str) -> None:
         ValueError: If the name is unknown.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"model: got {name!r}, expected one of {', '.join(names())}.{hint}"
+            f"model: got {name!r}, expected one of {', '.join(names())}."
+            f"{_hint(name, MODELS)}"
         )
+
+
+def options(name: str) -> tuple[str, ...]:
+    """Returns the options a network takes, without loading TensorFlow.
+
+    Args:
+        name: One of `names()`.
+
+    Returns:
+        Names of options, in the order of its `build`; those the name settles left out.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    check(name)
+    recipe = MODELS[name]
+    # Read, not imported: the file of a network imports tf_keras.
+    source = Path(__file__).with_name(f"{recipe.file}.py").read_text(encoding="utf-8")
+    (builder,) = (
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == "build"
+    )
+    known = (argument.arg for argument in builder.args.kwonlyargs)
+    return tuple(option for option in known if option not in recipe.settled)
+
+
+def check_options(name: str, given: Iterable[str]) -> None:
+    """Judges the names of options without loading TensorFlow.
+
+    Args:
+        name: One of `names()`.
+        given: Names of options for it.
+
+    Raises:
+        ValueError: If the network is unknown, or does not take one of the options.
+    """
+    known = options(name)
+    for option in given:
+        if option not in known:
+            raise ValueError(
+                f"option of {name}: got {option!r}, expected one of "
+                f"{', '.join(known)}.{_hint(option, known)}"
+            )
 
 
 def build(
@@ -49,7 +118,17 @@ def build(
 
     Returns:
         A functional model, pixels [n, *input_shape] in [0, 1] -> logits [n, classes].
+
+    Raises:
+        ValueError: If the name, an option or its value is none the network takes.
     """
-    check(name)
-    module = importlib.import_module(MODELS[name])
-    return module.build(tuple(input_shape), num_classes, **options)
+    check_options(name, options)
+    recipe = MODELS[name]
+    module = importlib.import_module(f"models.{recipe.file}")
+    chosen = {**options, **recipe.settled}
+    return module.build(tuple(input_shape), num_classes, **chosen)
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import tf_keras as keras
 
+from models import parts
+
 WIDTHS = (1000, 1000, 500, 200)
 
 
@@ -47,7 +49,7 @@ def build(
             width,
             activation=None if batch_norm else activation,
             use_bias=use_bias,
-            kernel_regularizer=keras.regularizers.L1L2(l1, l2) if l1 or l2 else None,
+            kernel_regularizer=parts.penalty(l1, l2),
             name=f"hidden_{i}",
         )(x)
         if batch_norm:
