@@ -146,14 +146,16 @@ def penalty(l1: float, l2: float) -> keras.regularizers.Regularizer | None:
     return keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
 
 
-def scaled(widths: Sequence[int], width: float) -> list[int]:
-    """Returns widths times a factor, rounded half up, at least 1.
+def scaled(widths: Sequence[int], width: float, what: str = "width") -> list[int]:
+    """Returns widths times a factor, called `what`, rounded half up, at least 1.
 
     Raises:
         ValueError: If the factor is not positive.
     """
     if width <= 0:
-        raise ValueError(f"width: got {width}, expected a positive factor, 1 for all")
+        raise ValueError(
+            f"{what}: got {width}, expected a positive factor on the widths"
+        )
     return [max(1, int(w * width + 0.5)) for w in widths]
 
 

@@ -61,7 +61,8 @@ def build(
         "kernel_regularizer": parts.penalty(l1, l2),
     }
     (stem,) = parts.scaled([STEM], width)
-    widths = parts.scaled([STEM, 2 * STEM, 4 * STEM], widen * width)
+    widened = parts.scaled([STEM, 2 * STEM, 4 * STEM], widen, "widen")
+    widths = parts.scaled(widened, width)
     inside = parts.by_block(inner, widths, [(depth - 4) // 6] * len(widths))
     inputs = parts.images(input_shape)
     x = parts.normalised(inputs, normalise, parts.CIFAR)
