@@ -2,8 +2,10 @@
 
 All but the latency is the same in every process. Conventions: a MAC is one
 multiply-accumulate of a kernel, for one example; biases, normalisation, activations,
-pooling and embedding look-ups count 0. Sizes are those of the network alone, without
-optimizer state, and include its layer names.
+pooling, elementwise arithmetic, embedding look-ups and custom layers without weights
+count 0; products with zeros of the padding count. A network that multiplies in a way
+without a rule has no number rather than too small a one. Sizes are those of the network
+alone, without optimizer state, and include its layer names.
 """
 
 from __future__ import annotations
@@ -92,6 +94,20 @@ def _separable(layer: Any, inputs: Shape, out: Shape) -> int:
     return _depthwise(layer, inputs, out) + pointwise
 
 
+def _locally_connected(layer: Any, inputs: Shape, out: Shape) -> int:
+    # Not from its kernel: some implementations pad it with zeros they then skip.
+    first = layer.data_format == "channels_first"
+    window = math.prod(layer.kernel_size) * inputs[1 if first else -1]
+    return window * layer.filters * _positions(layer, out)
+
+
+def _einsum(layer: Any, _: Shape, out: Shape) -> int:
+    # Each output sums over the axes of the kernel that it does not have.
+    operands, result = layer.equation.split("->")
+    axes = zip(operands.split(",")[1], layer.kernel.shape, strict=True)
+    return math.prod(out[1:]) * math.prod(n for axis, n in axes if axis not in result)
+
+
 def _free(*_: Any) -> int:
     return 0
 
@@ -108,13 +124,28 @@ MAC_RULES: dict[type, MacRule] = {
     layers.DepthwiseConv2D: _depthwise,
     layers.SeparableConv1D: _separable,
     layers.SeparableConv2D: _separable,
+    layers.LocallyConnected1D: _locally_connected,
+    layers.LocallyConnected2D: _locally_connected,
+    layers.EinsumDense: _einsum,
     layers.BatchNormalization: _free,
+    layers.GroupNormalization: _free,
     layers.LayerNormalization: _free,
     layers.Normalization: _free,
     layers.PReLU: _free,
     layers.Embedding: _free,
 }
-"""Layer class -> (layer, input shape, output shape) -> MACs; exact class."""
+"""Layer class -> (layer, input shape, output shape) -> MACs; exact class.
+
+Shapes as the graph has them, batch first. A transposed convolution multiplies its
+kernel at every position of its input, any other at every position of its output.
+"""
+
+_PRODUCTS = (layers.Dot, layers.Attention, layers.AdditiveAttention)
+_PRODUCT_OPS = (
+    *("matmul", "matvec", "einsum", "tensordot"),
+    *("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose"),
+)
+"""In the names of the TensorFlow functions that are more than elementwise."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +250,8 @@ def count_macs(model: keras.Model) -> int | None:
 
     Returns:
         Their number, a shared layer counted at each call; None, with the reason
-        logged, if a layer with weights has no rule or its shapes are open.
+        logged, if a layer with weights has no rule, tensors are multiplied with each
+        other, or shapes are open.
     """
     counts: list[int] = []
     reasons: list[str] = []
@@ -241,7 +273,8 @@ def count_macs(model: keras.Model) -> int | None:
 
 def _macs(call: graph.Call) -> int | str:
     layer = call.layer
-    rule = MAC_RULES.get(type(layer), None if layer.weights else _free)
+    harmless = not layer.weights and not _multiplies(layer)
+    rule = MAC_RULES.get(type(layer), _free if harmless else None)
     if rule is None:
         return f"no rule for {call.path} ({type(layer).__name__})"
     if rule is _free:
@@ -250,6 +283,14 @@ def _macs(call: graph.Call) -> int | str:
     if None in shapes[0][1:] + shapes[1][1:]:
         return f"{call.path} has open shapes {shapes[0]} -> {shapes[1]}"
     return rule(layer, *shapes)
+
+
+def _multiplies(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer without weights is known to sum up products."""
+    # A TensorFlow function called on symbolic tensors is a layer that names it.
+    function = str(getattr(layer, "symbol", ""))
+    named = any(op in function for op in _PRODUCT_OPS)
+    return isinstance(layer, _PRODUCTS) or named
 
 
 def keras_bytes(model: keras.Model) -> int:

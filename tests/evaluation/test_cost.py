@@ -72,10 +72,47 @@ def test_moving_statistics_are_no_params_and_zeros_no_nonzeros():
             layers.SeparableConv2D(5, 3, depth_multiplier=2),
             24 * (9 * 8 + 8 * 5),
         ),
+        ((9, 4), layers.Conv1D(6, 3, strides=2, groups=2), 4 * 3 * 2 * 6),
+        ((9, 4), layers.Conv1D(5, 3, padding="causal"), 9 * 3 * 4 * 5),
+        ((5, 6, 7, 4), layers.Conv3D(5, (1, 2, 3)), 5 * 5 * 5 * 6 * 4 * 5),
+        ((5, 6, 7, 4), layers.Conv3D(6, 3, groups=2), 3 * 4 * 5 * 27 * 2 * 6),
+        ((4, 5, 6, 7), layers.Dense(3), 4 * 5 * 6 * 7 * 3),
+        ((7,), layers.Dense(3), 7 * 3),
         ((4, 3, 2), layers.Conv2DTranspose(5, 3, strides=2), 12 * 9 * 2 * 5),
+        ((9, 4), layers.Conv1DTranspose(5, 3, strides=2), 9 * 3 * 4 * 5),
+        ((4, 3, 2, 2), layers.Conv3DTranspose(5, 3, strides=2), 24 * 27 * 2 * 5),
+        ((9, 4), layers.DepthwiseConv1D(3, strides=2), 4 * 3 * 4),
+        ((8, 6, 4), layers.DepthwiseConv2D(3, strides=2, padding="same"), 12 * 9 * 4),
+        (
+            (9, 4),
+            layers.SeparableConv1D(5, 3, strides=2, depth_multiplier=2),
+            4 * (3 * 8 + 8 * 5),
+        ),
+        ((9, 4), layers.LocallyConnected1D(5, 3), 7 * 3 * 4 * 5),
+        ((8, 6, 4), layers.LocallyConnected2D(5, 3), 24 * 9 * 4 * 5),
+        (
+            (8, 6, 4),
+            layers.LocallyConnected2D(5, (3, 2), strides=2, implementation=2),
+            3 * 3 * 6 * 4 * 5,
+        ),
+        (
+            (8, 4),
+            layers.EinsumDense("abc,cde->abde", output_shape=(None, 3, 5)),
+            8 * 4 * 3 * 5,
+        ),
+        (
+            (8, 4),
+            layers.EinsumDense("...x,xy->...y", output_shape=5),
+            8 * 4 * 5,
+        ),
+        ((8, 6, 4), layers.GroupNormalization(2), 0),
+        ((8, 4), layers.LayerNormalization(), 0),
+        ((8, 6, 4), layers.GlobalAveragePooling2D(), 0),
+        ((8, 6, 4), layers.ZeroPadding2D(), 0),
         ((8, 6, 4), layers.BatchNormalization(), 0),
         ((8, 6, 4), layers.MaxPooling2D(), 0),
         ((6,), layers.PReLU(), 0),
+        ((6,), layers.Embedding(9, 4), 0),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, layers.Layer) else None,
 )
@@ -105,6 +142,60 @@ def test_a_shared_layer_counts_at_each_call():
     shared = layers.Dense(4)
     inputs = keras.Input((4,))
     assert cost.count_macs(keras.Model(inputs, shared(shared(inputs)))) == 2 * 16
+
+
+def test_a_shared_convolution_counts_by_the_size_it_meets():
+    shared = layers.Conv2D(4, 3, padding="same")
+    inputs = keras.Input((8, 6, 4))
+    x = layers.MaxPooling2D()(shared(inputs))
+    model = keras.Model(inputs, shared(shared(x)))
+    assert cost.count_macs(model) == 9 * 4 * 4 * (8 * 6 + 2 * 4 * 3)
+
+
+def test_channels_first_counts_the_same():
+    first = {"data_format": "channels_first"}
+    inputs = keras.Input((3, 8, 6))
+    x = layers.ZeroPadding2D(1, **first)(inputs)
+    x = layers.Conv2D(4, 3, **first)(x)
+    x = layers.DepthwiseConv2D(3, **first)(x)
+    x = layers.Conv2DTranspose(5, 3, **first)(x)
+    x = layers.LocallyConnected2D(2, 3, implementation=2, **first)(x)
+    convolutions = 48 * 9 * 3 * 4 + 24 * 9 * 4 + 24 * 9 * 4 * 5
+    assert cost.count_macs(keras.Model(inputs, x)) == convolutions + 24 * 9 * 5 * 2
+
+
+def test_models_nested_twice_count_at_each_call():
+    core = keras.Sequential([keras.Input((4,)), layers.Dense(4)])
+    inputs = keras.Input((4,))
+    middle = keras.Model(inputs, layers.Dense(4)(core(core(inputs))))
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, middle(core(middle(inputs))))
+    assert cost.count_macs(model) == (3 + 1 + 3) * 16
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        layers.Dot(1),
+        layers.Attention(),
+        lambda pair: tf.matmul(pair[0], pair[1], transpose_b=True),
+        lambda pair: tf.einsum("nij,nkj->nik", *pair),
+        lambda pair: tf.nn.conv1d(pair[0], tf.ones((3, 3, 2)), 1, "SAME"),
+    ],
+    ids=["Dot", "Attention", "matmul", "einsum", "conv"],
+)
+def test_tensors_multiplied_with_each_other_give_none(product, caplog):
+    inputs = keras.Input((4, 3))
+    model = keras.Model(inputs, product([layers.Dense(3)(inputs), inputs]))
+    assert cost.count_macs(model) is None
+    assert "no rule for" in caplog.text
+
+
+def test_elementwise_operators_count_nothing():
+    inputs = keras.Input((4, 3))
+    x = layers.Multiply()([2.0 * inputs + 1.0, tf.convert_to_tensor(inputs)])
+    model = keras.Model(inputs, layers.Dense(2)(x[:, :2]))
+    assert cost.count_macs(model) == 2 * 3 * 2
 
 
 def test_a_nested_model_counts_at_each_call():
