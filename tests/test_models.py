@@ -93,6 +93,6 @@ def test_penalties_are_on_hidden_kernels_alone(l1, l2):
 def test_an_unknown_name_is_said_in_one_line():
     with pytest.raises(ValueError, match=r"got 'mpl', expected .*mlp.* mean 'mlp'\?$"):
         models.check("mpl")
-    with pytest.raises(ValueError, match="got .vgg., expected one of .*mlp"):
+    with pytest.raises(ValueError, match="got 'vgg', expected one of .*mlp"):
         models.build("vgg", IMAGE, 10)
     assert "mlp" in models.names()
