@@ -73,8 +73,11 @@ class Scores:
         values: Importance [n_units] float64, higher = keep.
         standard_error: [n_units] float64, or None where the criterion is exact.
         price: What it has cost.
+        parts: Units [n_units] of each layer that makes only some of the group's; one of
+            them stays in any case, as no layer can be empty.
     """
 
     values: npt.NDArray[np.float64]
     standard_error: npt.NDArray[np.float64] | None = None
     price: Price = Price()
+    parts: tuple[BoolArray, ...] = ()

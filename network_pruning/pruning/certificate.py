@@ -17,7 +17,7 @@ import tf_keras as keras
 
 from network_pruning.graph import Apply, Call, leaf_layers, replay
 from network_pruning.pruning.gates import gated_interpreter
-from network_pruning.pruning.layer_rules import RULES
+from network_pruning.pruning.layer_rules import rule_of
 from network_pruning.pruning.surgery import sliced_weights
 from network_pruning.pruning.units import Groups, find_groups
 from network_pruning.types import BoolArray, Masks
@@ -197,7 +197,7 @@ def _taps(
 
     def listen(call: Call, args: Any, kwargs: Any) -> Any:
         value = apply(call, args, kwargs)
-        rule = RULES.get(type(call.layer))
+        rule = rule_of(call.layer)
         if rule is not None and rule.role != "passive":
             heard = value.numpy()
             if keep and id(call.layer) in keep:

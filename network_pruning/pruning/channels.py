@@ -16,43 +16,16 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.graph import Call, Descend, replay
-from network_pruning.pruning.layer_rules import RULES, IntArray, LayerRule
+from network_pruning.pruning.channel_ids import ChannelIds, IntArray
+from network_pruning.pruning.layer_rules import (
+    Channels,
+    LayerRule,
+    NotUnderstood,
+    Site,
+    rule_of,
+)
 
-
-class ChannelIds:
-    """Numbers for channels, united where two must share their fate."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._pairs: list[IntArray] = [np.empty((2, 0), np.int64)]
-
-    def fresh(self, n: int) -> IntArray:
-        """Returns n new ids."""
-        self.size += n
-        return np.arange(self.size - n, self.size)
-
-    def unite(self, a: IntArray, b: IntArray) -> None:
-        """Couples a[i] with b[i] for each i."""
-        self._pairs.append(np.stack([a, b]))
-
-    def labels(self) -> IntArray:
-        """Returns the smallest id coupled with each id, directly or not [size]."""
-        labels = np.arange(self.size)
-        a, b = np.concatenate(self._pairs, axis=1)
-        while not np.array_equal(labels[a], labels[b]):
-            one, other = labels[a], labels[b]
-            smaller = np.minimum(one, other)
-            np.minimum.at(labels, one, smaller)
-            np.minimum.at(labels, other, smaller)
-            labels = labels[labels]
-        return labels
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Stands for a tensor while the graph is read: ids along its last axis."""
-
-    ids: IntArray
+_NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -61,7 +34,8 @@ class Trace:
 
     Attributes:
         path: Of the layer.
-        layer: A mixer or follower, or an InputLayer of a nested model.
+        layer: One that changes when channels are cut, or an InputLayer of a nested
+            model.
         rule: Of its class; None for an InputLayer.
         inputs: Ids [width in].
         outputs: Ids [width out].
@@ -108,46 +82,63 @@ class ChannelReader:
         inputs = [self._fresh_like(x) for x in model.inputs]
         outputs = list(_tensors(replay(model, inputs, self._apply, enter=self._enter)))
         ends = [
-            self._freeze("", "its units are the model's outputs", *outputs),
-            self._freeze("", "its units are tied to the model's inputs", *inputs),
+            _freeze("", "its units are the model's outputs", *outputs),
+            _freeze("", "its units are tied to the model's inputs", *inputs),
         ]
         self.frozen = ends + self.frozen
 
     def _fresh_like(self, tensor: Any) -> Channels:
         shape = tensor.shape
         has_channels = (shape.rank or 0) > 1 and shape[-1] is not None
-        return Channels(self.ids.fresh(shape[-1] if has_channels else 0))
-
-    def _freeze(
-        self, path: str, reason: str, *tensors: Channels, quiet: bool = True
-    ) -> Freeze:
-        ids = np.concatenate([np.empty(0, np.int64), *(x.ids for x in tensors)])
-        return Freeze(path, reason, ids, quiet)
+        return Channels(self.ids.fresh(shape[-1] if has_channels else 0), shape.rank)
 
     def _apply(self, call: Call, args: Any, kwargs: Any) -> Any:
-        rule = RULES.get(type(call.layer))
-        tensors = list(_tensors((args, kwargs)))
-        reason = _refusal(call, rule, tensors)
-        if rule is None or reason:
-            return self._refuse(call, tensors, reason or "it has no rule")
-        tensor = tensors[0]
+        inputs = list(_tensors((args, kwargs)))
+        try:
+            rule = _understood(call, inputs)
+            return self._read(call, rule, args, kwargs, inputs)
+        except NotUnderstood as reason:
+            return self._refuse(call, inputs, str(reason))
+
+    def _read(
+        self,
+        call: Call,
+        rule: LayerRule,
+        args: Any,
+        kwargs: Any,
+        inputs: list[Channels],
+    ) -> Channels:
         why_fixed = rule.why_fixed(call.layer)
+        known = self.traces.get(id(call.layer))
         if rule.role == "mixer":
-            return self._mix(call, rule, tensor, why_fixed)
+            return self._mix(call, rule, inputs[0], why_fixed)
+        if why_fixed and rule.channels and rule.role == "passive":
+            raise NotUnderstood(why_fixed)
+
+        def freeze(reason: str, ids: IntArray) -> None:
+            self.frozen.append(Freeze(call.path, reason, ids, quiet=True))
+
+        before = known.outputs if known else None
+        site = Site(call, args, kwargs, inputs, self.ids, before, freeze)
+        made = rule.channels(site) if rule.channels else inputs[0].ids
         if why_fixed:
-            return self._fix(call, rule, tensor, why_fixed)
-        if rule.role == "follower":
-            self._meet(call.path, call.layer, rule, tensor.ids, tensor.ids)
-        return Channels(rule.channels(call, tensor.ids)) if rule.channels else tensor
+            self.frozen.append(Freeze(call.path, why_fixed, made, rule.quiet))
+        elif rule.is_traced:
+            self._meet(call.path, call.layer, rule, inputs[0].ids, made)
+        return Channels(made, call.node.outputs.shape.rank)
 
     def _mix(
         self, call: Call, rule: LayerRule, tensor: Channels, why_fixed: str | None
     ) -> Channels:
         known = self.traces.get(id(call.layer))
-        made = Channels(known.outputs) if known else self._fresh_like(call.node.outputs)
+        made = self._fresh_like(call.node.outputs)
+        if known:
+            made = Channels(known.outputs, made.rank)
         self._meet(call.path, call.layer, rule, tensor.ids, made.ids)
+        if rule.couple:
+            rule.couple(call.layer, self.ids, tensor.ids, made.ids)
         if why_fixed:
-            self.frozen.append(self._freeze(call.path, why_fixed, made))
+            self.frozen.append(_freeze(call.path, why_fixed, made))
         return made
 
     def _meet(
@@ -163,19 +154,12 @@ class ChannelReader:
             id(layer), Trace(path, layer, rule, inputs, outputs)
         )
         self.ids.unite(known.inputs, inputs)
-
-    def _fix(
-        self, call: Call, rule: LayerRule, tensor: Channels, reason: str
-    ) -> Channels:
-        if rule.channels:
-            return self._refuse(call, [tensor], reason)
-        self.frozen.append(self._freeze(call.path, reason, tensor, quiet=rule.quiet))
-        return tensor
+        self.ids.unite(known.outputs, outputs)
 
     def _refuse(self, call: Call, tensors: list[Channels], reason: str) -> Any:
         outputs = tf.nest.map_structure(self._fresh_like, call.node.outputs)
         touched = [*tensors, *_tensors(outputs)]
-        self.frozen.append(self._freeze(call.path, reason, *touched, quiet=False))
+        self.frozen.append(_freeze(call.path, reason, *touched, quiet=False))
         return outputs
 
     def _enter(self, call: Call, args: Any, kwargs: Any, descend: Descend) -> Any:
@@ -187,20 +171,39 @@ class ChannelReader:
         return descend(args[0])
 
 
+def _freeze(path: str, reason: str, *tensors: Channels, quiet: bool = True) -> Freeze:
+    ids = np.concatenate([_NO_IDS, *(x.ids for x in tensors)])
+    return Freeze(path, reason, ids, quiet)
+
+
 def _tensors(values: Any) -> Iterator[Channels]:
     return (x for x in tf.nest.flatten(values) if isinstance(x, Channels))
 
 
-def _refusal(call: Call, rule: LayerRule | None, tensors: list[Channels]) -> str | None:
-    """Returns why a call is not understood; None if it is."""
-    kind = type(call.layer)
+def _understood(call: Call, inputs: list[Channels]) -> LayerRule:
+    """Returns the rule of a call.
+
+    Raises:
+        NotUnderstood: If it has none, or the call does not fit it.
+    """
+    rule = rule_of(call.layer)
     if rule is None:
-        return (
-            f"no rule for {kind.__module__}.{kind.__name__} "
-            "(register_layer_rule teaches one)"
-        )
-    if len(tensors) != 1:
-        return f"it is called with {len(tensors)} tensors, expected one"
-    if not tensors[0].ids.size:
-        return "its input has no channel axis of known length"
-    return None
+        raise NotUnderstood(_unknown(call.layer))
+    if len(inputs) != 1 and not (rule.several and inputs):
+        raise NotUnderstood(f"it is called with {len(inputs)} tensors, expected one")
+    if not all(tensor.ids.size for tensor in inputs):
+        raise NotUnderstood("its input has no channel axis of known length")
+    reason = rule.why_unread(call.layer)
+    if reason:
+        raise NotUnderstood(reason)
+    return rule
+
+
+def _unknown(layer: keras.layers.Layer) -> str:
+    kind, symbol = type(layer), getattr(layer, "symbol", None)
+    if symbol:
+        return f"no rule for the operator tf.{symbol}"
+    return (
+        f"no rule for {kind.__module__}.{kind.__name__} "
+        "(register_layer_rule teaches one)"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -49,15 +49,19 @@ def removed_count(n: int, sparsity: float) -> int:
     return math.floor(n * Fraction(str(sparsity)))
 
 
-def keep_count(scores: FloatArray, kept: int) -> BoolArray:
+def keep_count(
+    scores: FloatArray, kept: int, forced: BoolArray | None = None
+) -> BoolArray:
     """Keeps the `kept` highest scores.
 
     Args:
         scores: Importance [...]; higher = keep.
         kept: Number of entries to keep, in [0, scores.size].
+        forced: Entries [...] that stay in any case, before all others.
 
     Returns:
-        Bool mask [...], exactly `kept` True; ties kept at the lowest flat index.
+        Bool mask [...], exactly `kept` True, or as many as are forced if that is more;
+        ties kept at the lowest flat index.
 
     Raises:
         ValueError: If a score is NaN or `kept` is out of range.
@@ -68,6 +72,11 @@ def keep_count(scores: FloatArray, kept: int) -> BoolArray:
         raise ValueError(
             f"kept: got {kept}, expected at most the {scores.size} entries there are."
         )
+    if forced is not None and forced.any():
+        mask = forced.copy()
+        rest = max(kept - int(np.count_nonzero(forced)), 0)
+        mask[~forced] = keep_count(scores[~forced], rest)
+        return mask
     flat = scores.ravel()
     if kept == 0 or kept == flat.size:
         return np.full(scores.shape, kept > 0)
@@ -79,22 +88,43 @@ def keep_count(scores: FloatArray, kept: int) -> BoolArray:
     return mask.reshape(scores.shape)
 
 
-def keep_largest(scores: FloatArray, sparsity: float) -> BoolArray:
+def best_of_each(scores: FloatArray, parts: Iterable[BoolArray]) -> BoolArray:
+    """Marks the highest score of each part, the first of equal ones.
+
+    Args:
+        scores: Importance [n].
+        parts: Entries of each part [n], none empty.
+
+    Returns:
+        Bool [n].
+    """
+    mask = np.zeros(len(scores), bool)
+    for part in parts:
+        places = np.flatnonzero(part)
+        mask[places[np.argmax(scores[places])]] = True
+    return mask
+
+
+def keep_largest(
+    scores: FloatArray, sparsity: float, forced: BoolArray | None = None
+) -> BoolArray:
     """Keeps the highest scores; O(n).
 
     Args:
         scores: Importance [...]; higher = keep.
         sparsity: Share removed, in [0, 1).
+        forced: Entries [...] that stay in any case.
 
     Returns:
-        Bool mask [...]; exactly `removed_count(scores.size, sparsity)` False, ties kept
-        at the lowest flat index.
+        Bool mask [...]; exactly `removed_count(scores.size, sparsity)` False unless
+        more are forced, ties kept at the lowest flat index.
 
     Raises:
         ValueError: If sparsity is outside [0, 1) or a score is NaN.
     """
     scores = np.asarray(scores)
-    return keep_count(scores, scores.size - removed_count(scores.size, sparsity))
+    kept = scores.size - removed_count(scores.size, sparsity)
+    return keep_count(scores, kept, forced)
 
 
 def keep_largest_global(
@@ -103,6 +133,7 @@ def keep_largest_global(
     *,
     keep_one: bool = True,
     normalise: bool = False,
+    forced: Mapping[str, BoolArray] | None = None,
 ) -> dict[str, BoolArray]:
     """Keeps the highest scores of several arrays under one threshold.
 
@@ -112,6 +143,7 @@ def keep_largest_global(
         keep_one: Whether the best entry of each array stays in any case; the total is
             exact nevertheless, unless there are more arrays than entries to keep.
         normalise: Whether to divide each array by its mean absolute score first.
+        forced: Entries by name that stay in any case.
 
     Returns:
         Bool masks by name; ties kept in the order of the names, then of the flat index.
@@ -130,6 +162,10 @@ def keep_largest_global(
     if keep_one:
         starts = [0, *bounds]
         mask[[s + np.argmax(f) for s, f in zip(starts, flats, strict=True)]] = True
+    if forced:
+        none = [np.zeros(flat.size, bool) for flat in flats]
+        named = zip(scores, none, strict=True)
+        mask |= np.concatenate([forced.get(name, free).ravel() for name, free in named])
     open_places = np.flatnonzero(~mask)
     kept = max(together.size - removed - int(np.count_nonzero(mask)), 0)
     mask[open_places] = keep_count(together[open_places], kept)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.graph import Call, Descend, check_walkable, replay
-from network_pruning.pruning.layer_rules import Axes
+from network_pruning.pruning.layer_rules import Axes, Side
 from network_pruning.pruning.units import LayerChannels, find_groups
 from network_pruning.types import BoolArray, FloatArray, Masks
 
@@ -66,12 +66,21 @@ def sliced_weights(
 
 
 def _sliced(
-    value: npt.NDArray[Any], axes: Axes, keep: dict[Any, BoolArray]
+    value: npt.NDArray[Any], axes: Axes, keep: dict[str, BoolArray]
 ) -> npt.NDArray[Any]:
     for axis, side in zip(range(value.ndim - len(axes), value.ndim), axes, strict=True):
         if side is not None:
-            value = np.compress(keep[side], value, axis)
+            value = np.compress(_along(side, value.shape[axis], keep), value, axis)
     return value
+
+
+def _along(side: Side, length: int, keep: dict[str, BoolArray]) -> BoolArray:
+    """Returns what stays of an axis [length]."""
+    if side == "in of group":
+        return keep["in"][:length]
+    if side == "in repeated":
+        return np.repeat(keep["in"], length // keep["in"].size)
+    return keep[side]
 
 
 class _Surgeon:
@@ -106,6 +115,10 @@ class _Surgeon:
         layer = call.layer
         if id(layer) not in self.layers:
             self.layers[id(layer)] = (layer, self._remade(call.path, layer))
+        channels = self.channels.get(id(layer))
+        if channels is not None and channels.rule and channels.rule.narrow_call:
+            kept = self.vector[channels.inputs], self.vector[channels.outputs]
+            args, kwargs = channels.rule.narrow_call(args, kwargs, *kept)
         return self.layers[id(layer)][1](*args, **kwargs)
 
     def _remade(self, path: str, layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -122,9 +135,13 @@ class _Surgeon:
         for built_at in ("build_config", "batch_input_shape"):
             config.pop(built_at, None)
         channels = self.channels.get(id(layer))
-        if channels is not None and channels.rule and channels.rule.width_key:
-            width = int(np.count_nonzero(self.vector[channels.outputs]))
-            config[channels.rule.width_key] = width
+        if channels is None or channels.rule is None:
+            return config
+        kept_in, kept_out = self.vector[channels.inputs], self.vector[channels.outputs]
+        if channels.rule.width_key:
+            config[channels.rule.width_key] = int(np.count_nonzero(kept_out))
+        if channels.rule.narrow:
+            channels.rule.narrow(config, kept_in, kept_out)
         return config
 
     def _enter(self, call: Call, args: Any, kwargs: Any, descend: Descend) -> Any:

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import tf_keras as keras
 
 from network_pruning.pruning import masks as arithmetic
-from network_pruning.pruning.channels import ChannelIds, ChannelReader, Trace
-from network_pruning.pruning.layer_rules import IntArray, LayerRule
+from network_pruning.pruning.channel_ids import ChannelIds, IntArray
+from network_pruning.pruning.channels import ChannelReader, Trace
+from network_pruning.pruning.layer_rules import LayerRule
 from network_pruning.types import BoolArray, Masks, Scores
 
 
@@ -33,6 +34,17 @@ class Member:
     path: str
     layer: keras.layers.Layer
     units: IntArray
+
+    def makes(self, n_units: int) -> BoolArray:
+        """Returns which units of the group are among its channels [n_units]."""
+        found = np.zeros(n_units, bool)
+        found[self.units[self.units >= 0]] = True
+        return found
+
+    @property
+    def is_free(self) -> bool:
+        """Whether all its channels could be cut, so that some must be kept."""
+        return bool((self.units >= 0).all())
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,12 @@ class UnitGroup:
     followers: tuple[Member, ...]
     consumers: tuple[Member, ...]
 
+    def parts(self) -> tuple[BoolArray, ...]:
+        """Returns the units [n_units] of each producer that makes some, not all."""
+        free = [member for member in self.producers if member.is_free]
+        made = [member.makes(self.n_units) for member in free]
+        return tuple(part for part in made if not part.all())
+
 
 @dataclass(frozen=True)
 class LayerChannels:
@@ -62,7 +80,8 @@ class LayerChannels:
 
     Attributes:
         path: Of the layer.
-        layer: A mixer or follower, or the InputLayer of a nested model.
+        layer: One that changes when units are cut, or the InputLayer of a nested
+            model.
         rule: Of its class; None for an InputLayer.
         inputs: Slots of the input channels [width in].
         outputs: Slots of the output channels [width out].
@@ -81,8 +100,9 @@ class Groups(list[UnitGroup]):
     Attributes:
         refused: (layer path, reason) of layers not understood, and of layers some of
             whose units cannot be cut.
-        channels: id(layer) -> LayerChannels of mixers, followers and the inputs of
-            nested models, in graph order. A layer without an entry is left as it is.
+        channels: id(layer) -> LayerChannels of mixers, followers, reshapes and the
+            inputs of nested models, in graph order. A layer without an entry is left
+            as it is.
     """
 
     def __init__(
@@ -139,6 +159,12 @@ def _checked(group: UnitGroup, mask: npt.ArrayLike | None) -> BoolArray:
             f"mask of group {group.name!r}: it keeps none of {group.n_units} units, "
             "expected at least one, or no signal passes."
         )
+    for member in group.producers:
+        if member.is_free and not mask[member.makes(group.n_units)].any():
+            raise ValueError(
+                f"mask of group {group.name!r}: it leaves the layer {member.path!r} no "
+                f"unit, expected at least one of each layer (keep_units sees to it)."
+            )
     return mask
 
 
@@ -308,17 +334,28 @@ def keep_units(
             "with keep, give the rounded counts themselves."
         )
     values = {name: score.values for name, score in scores.items()}
+    forced = {
+        name: arithmetic.best_of_each(score.values, score.parts)
+        for name, score in scores.items()
+    }
     if keep is not None:
-        return _keep_given(values, keep)
+        return _keep_given(values, keep, forced)
     share = float(sparsity or 0)
     if scope == "global":
-        masks = arithmetic.keep_largest_global(values, share, normalise=True)
+        masks = arithmetic.keep_largest_global(
+            values, share, normalise=True, forced=forced
+        )
     else:
-        masks = {n: arithmetic.keep_largest(v, share) for n, v in values.items()}
+        masks = {
+            name: arithmetic.keep_largest(value, share, forced[name])
+            for name, value in values.items()
+        }
     if round_to == 1:
         return masks
     return {
-        name: arithmetic.keep_count(values[name], _rounded(mask, round_to))
+        name: arithmetic.keep_count(
+            values[name], _rounded(mask, round_to), forced[name]
+        )
         for name, mask in masks.items()
     }
 
@@ -329,7 +366,9 @@ def _rounded(mask: BoolArray, multiple: int) -> int:
 
 
 def _keep_given(
-    values: Mapping[str, npt.NDArray[np.float64]], keep: Mapping[str, int]
+    values: Mapping[str, npt.NDArray[np.float64]],
+    keep: Mapping[str, int],
+    forced: Mapping[str, BoolArray],
 ) -> dict[str, BoolArray]:
     if unknown := [name for name in keep if name not in values]:
         raise ValueError(
@@ -341,4 +380,7 @@ def _keep_given(
                 f"keep: got {kept} for group {name!r}, expected 1 to "
                 f"{values[name].size} units."
             )
-    return {n: arithmetic.keep_count(v, keep.get(n, v.size)) for n, v in values.items()}
+    return {
+        name: arithmetic.keep_count(value, keep.get(name, value.size), forced[name])
+        for name, value in values.items()
+    }

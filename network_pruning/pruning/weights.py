@@ -16,7 +16,7 @@ import tf_keras as keras
 
 from network_pruning.graph import Call, leaf_layers, replay
 from network_pruning.pruning import masks as arithmetic
-from network_pruning.pruning.layer_rules import RULES
+from network_pruning.pruning.layer_rules import rule_of
 from network_pruning.pruning.surgery import shrink
 from network_pruning.pruning.units import find_groups
 from network_pruning.types import BoolArray, FloatArray, Masks
@@ -38,7 +38,7 @@ def hidden_mixers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     found = {}
     last = _output_mixers(model)
     for path, layer in leaf_layers(model):
-        rule = RULES.get(type(layer))
+        rule = rule_of(layer)
         if rule is None and hasattr(layer, KERNEL):
             logger.warning(
                 "%s: the kernel is not pruned, there is no rule for %s.",
@@ -53,7 +53,7 @@ def _output_mixers(model: keras.Model) -> set[int]:
     """Returns id(layer) of the mixers last seen before the outputs."""
 
     def apply(call: Call, args: Any, kwargs: Any) -> Any:
-        rule = RULES.get(type(call.layer))
+        rule = rule_of(call.layer)
         if rule is not None and rule.role == "mixer":
             last = frozenset([id(call.layer)])
         else:
@@ -76,9 +76,20 @@ def hidden_kernels(model: keras.Model) -> dict[str, FloatArray]:
         ValueError: If the model has no graph to walk.
     """
     return {
-        f"{path}/{KERNEL}": layer.kernel.numpy()
+        f"{path}/{name}": getattr(layer, name).numpy()
         for path, layer in hidden_mixers(model).items()
+        for name in kernel_names(layer)
     }
+
+
+def kernel_names(layer: keras.layers.Layer) -> list[str]:
+    """Returns the attributes of a layer's weights that join inputs with outputs.
+
+    Of a separable convolution that is the pointwise kernel; depthwise kernels, few and
+    precious, are never pruned.
+    """
+    rule = rule_of(layer)
+    return rule.kernels if rule else []
 
 
 def weight_masks(
@@ -139,11 +150,18 @@ def prune_weights(
         masks = weight_masks(model, float(sparsity or 0), scope)
     checked = _checked_kernels(model, masks)
     copy = shrink(model, {}) if into is None else into
-    layers = dict(leaf_layers(copy))
+    kernels = _kernels(copy)
     for path, (kernel, mask) in checked.items():
-        layer = layers[path.removesuffix(f"/{KERNEL}")]
-        layer.kernel.assign(_masked(kernel, mask))
+        kernels[path].assign(_masked(kernel, mask))
     return copy
+
+
+def _kernels(model: keras.Model) -> dict[str, tf.Variable]:
+    return {
+        f"{path}/{name}": getattr(layer, name)
+        for path, layer in leaf_layers(model)
+        for name in kernel_names(layer)
+    }
 
 
 def _masked(kernel: tf.Variable, mask: BoolArray) -> FloatArray:
@@ -162,10 +180,10 @@ def _checked_kernels(
     Raises:
         ValueError: If a mask does not fit.
     """
-    layers = {f"{p}/{KERNEL}": layer for p, layer in leaf_layers(model)}
+    kernels = _kernels(model)
     masked = {}
     for path, mask in masks.items():
-        kernel = getattr(layers.get(path), KERNEL, None)
+        kernel = kernels.get(path)
         if kernel is None or tuple(kernel.shape) != np.shape(mask):
             shape = "no such kernel" if kernel is None else list(kernel.shape)
             raise ValueError(
@@ -195,13 +213,15 @@ def unit_weight_masks(model: keras.Model, masks: Masks) -> dict[str, BoolArray]:
     vector = groups.vector(masks)
     found = {}
     for channels in groups.channels.values():
-        axes = channels.rule.weight_axes.get(KERNEL, ()) if channels.rule else ()
-        if "out" in axes and channels.outputs.any():
-            kernel = channels.layer.kernel
+        if channels.rule is None or not channels.outputs.any():
+            continue
+        for name in channels.rule.kernels:
+            axes = channels.rule.weight_axes[name]
+            kernel = getattr(channels.layer, name)
             shape = [1] * kernel.shape.rank
             shape[axes.index("out") - len(axes)] = -1
             keep = vector[channels.outputs].reshape(shape)
-            found[f"{channels.path}/{KERNEL}"] = np.broadcast_to(keep, kernel.shape)
+            found[f"{channels.path}/{name}"] = np.broadcast_to(keep, kernel.shape)
     return found
 
 

@@ -14,9 +14,7 @@ from tests import cases
 @pytest.fixture
 def cut(case):
     """A network, its masks (two units kept of each group) and the shrunk network."""
-    masks = {
-        group.name: np.arange(group.n_units) < 2 for group in units.find_groups(case)
-    }
+    masks = cases.edge_masks(units.find_groups(case), kept=2)
     return case, masks, surgery.shrink(case, masks)
 
 
@@ -91,9 +89,9 @@ def test_outputs_are_compared_not_only_weights(cut, monkeypatch):
 
 
 def test_other_masks_fail(case):
-    names = units.find_groups(case)
-    masks = {g.name: np.arange(g.n_units) < 2 for g in names}
-    other = {g.name: np.arange(g.n_units) >= g.n_units - 2 for g in names}
+    groups = units.find_groups(case)
+    masks = cases.edge_masks(groups, kept=2)
+    other = cases.edge_masks(groups, kept=2, last=True)
     small = surgery.shrink(case, other)
     assert not certificate.certify(case, masks, small, cases.examples(case)).ok
     small = surgery.shrink(case, {})

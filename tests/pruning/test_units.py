@@ -5,7 +5,7 @@ import pytest
 import tf_keras as keras
 
 from network_pruning.pruning import layer_rules, units
-from network_pruning.pruning.channels import ChannelIds
+from network_pruning.pruning.channel_ids import ChannelIds
 from network_pruning.types import Scores
 from tests import cases
 
@@ -91,7 +91,8 @@ def odd(x):
         (lambda: layers.Softmax(name="odd"), "odd", "softmax mixes channels"),
         (lambda: layers.Activation("softmax", name="odd"), "odd", "softmax mixes"),
         (lambda: layers.Activation(odd, name="odd"), "odd", "odd is not known"),
-        (lambda: layers.LayerNormalization(name="odd"), "odd", "register_layer_rule"),
+        (lambda: layers.LayerNormalization(name="odd"), "odd", "statistics run over"),
+        (lambda: layers.LSTM(4, name="odd"), "odd", "register_layer_rule"),
         (lambda: layers.BatchNormalization(1, name="odd"), "odd", "axis"),
         (lambda: layers.Flatten("channels_first", name="odd"), "odd", "channels_first"),
         (lambda: layers.PReLU(shared_axes=[2], name="odd"), "odd", "shared over"),
@@ -119,13 +120,66 @@ def test_softmax_units_cannot_be_cut_but_what_they_read_can():
     assert groups.refused[0] == ("odd", "its activation softmax mixes channels")
 
 
-def test_layers_called_with_several_tensors_are_refused():
+def test_what_is_added_is_cut_together():
     inputs = keras.Input((4,))
     a, b = layers.Dense(3, name="a")(inputs), layers.Dense(3, name="b")(inputs)
     x = layers.Dense(5, name="next")(layers.Add(name="add")([a, b]))
     groups = units.find_groups(keras.Model(inputs, layers.Dense(2, name="out")(x)))
-    assert [path for path, _ in groups.refused] == ["add", "a", "b", "out"]
+    assert summary(groups) == {
+        "a": (3, ["a", "b"], [], ["next"]),
+        "next": (5, ["next"], [], ["out"]),
+    }
+    assert groups.refused == [("out", OUTPUTS)]
+
+
+def test_layers_called_with_several_tensors_are_refused():
+    inputs = keras.Input((4,))
+    a, b = layers.Dense(3, name="a")(inputs), layers.Dense(3, name="b")(inputs)
+    x = layers.Dense(5, name="next")(layers.Dot(1, name="dot")([a, b]))
+    groups = units.find_groups(keras.Model(inputs, layers.Dense(2, name="out")(x)))
+    assert [path for path, _ in groups.refused] == ["dot", "a", "b", "out"]
     assert [group.name for group in groups] == ["next"]
+
+
+def test_groups_of_a_residual_network():
+    groups = units.find_groups(cases.residual())
+    block = ["block_2b", "project", "block_3"]
+    norms = ["block_2b_norm", "block_3_norm"]
+    assert summary(groups) == {
+        "stem": (
+            6,
+            ["stem", "block_1b"],
+            ["stem_norm", "block_1b_norm"],
+            ["block_1a", "block_2a", "project"],
+        ),
+        "block_1a": (5, ["block_1a"], ["block_1a_norm"], ["block_1b"]),
+        "block_2a": (4, ["block_2a"], ["block_2a_norm"], ["block_2b"]),
+        "block_2b": (12, block, norms, ["block_3", "logits"]),
+    }
+    assert groups.refused == [("logits", OUTPUTS)]
+
+
+def test_concatenation_keeps_offsets():
+    groups = units.find_groups(cases.dense_block())
+    assert len(groups) == 1
+    (group,) = groups
+    assert group.n_units == 10
+    maps = {member.path: member.units.tolist() for member in group.producers}
+    assert maps == {
+        "stem": [0, 1, 2, 3],
+        "grow_0": [4, 5, 6],
+        "grow_1": [7, 8, 9],
+        "beside": list(range(10)),
+    }
+    assert [part.sum() for part in group.parts()] == [4, 3, 3]
+
+
+def test_groups_of_a_convolution_are_cut_alike():
+    groups = units.find_groups(cases.grouped())
+    sizes = {group.name: group.n_units for group in groups}
+    assert sizes == {"first": 3, "grouped": 4, "up": 5, "last": 4}
+    first = groups[0].producers[0]
+    assert first.units.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_a_layer_that_feeds_itself_from_the_input_is_tied_to_it():
@@ -139,7 +193,6 @@ def test_a_layer_that_feeds_itself_from_the_input_is_tied_to_it():
 
 def test_a_rule_can_be_taught(monkeypatch):
     monkeypatch.setattr(layer_rules, "RULES", dict(layer_rules.RULES))
-    monkeypatch.setattr("network_pruning.pruning.channels.RULES", layer_rules.RULES)
     dense = layer_rules.RULES[layers.Dense]
     layer_rules.register_layer_rule(Doubled, dense)
     groups = units.find_groups(chain(Doubled(5, name="odd")))

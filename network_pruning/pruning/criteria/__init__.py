@@ -62,13 +62,16 @@ def score_units(
     start = time.perf_counter()
     scores = function(model, chosen, data, seed, **options)
     share = (time.perf_counter() - start) / max(len(chosen), 1)
-    return {name: _timed(found, share) for name, found in scores.items()}
+    return {
+        group.name: _completed(scores[group.name], group, share) for group in chosen
+    }
 
 
-def _timed(scores: Scores, seconds: float) -> Scores:
-    if scores.price.seconds:
-        return scores
-    return replace(scores, price=replace(scores.price, seconds=seconds))
+def _completed(scores: Scores, group: UnitGroup, seconds: float) -> Scores:
+    price = scores.price
+    if not price.seconds:
+        price = replace(price, seconds=seconds)
+    return replace(scores, price=price, parts=group.parts())
 
 
 def _known(name: str) -> Criterion:

@@ -26,9 +26,9 @@ def sum_incoming(
     """
     sums = np.zeros(group.n_units)
     for member in group.producers:
-        for attribute, axes in RULES[type(member.layer)].weight_axes.items():
-            if "in" not in axes or "out" not in axes:
-                continue
+        rule = RULES[type(member.layer)]
+        for attribute in rule.kernels:
+            axes = rule.weight_axes[attribute]
             weight = getattr(member.layer, attribute).numpy().astype(np.float64)
             out = weight.ndim - len(axes) + axes.index("out")
             others = tuple(axis for axis in range(weight.ndim) if axis != out)
