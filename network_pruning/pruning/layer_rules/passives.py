@@ -89,7 +89,7 @@ def _zero_padded(site: Site) -> IntArray:
 def _narrow_zeros(config: dict[str, Any], _: BoolArray, kept: BoolArray) -> None:
     if config["data_format"] == "channels_first":
         rows, ends = config["padding"]
-        config["padding"] = (rows, narrowed_padding(*ends, kept))
+        config["padding"] = (rows, narrowed_padding(ends[0], ends[1], kept))
 
 
 _PLAIN = LayerRule(role="passive", unread=channels_last)
