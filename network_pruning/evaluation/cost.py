@@ -10,6 +10,7 @@ alone, without optimizer state, and include its layer names.
 
 from __future__ import annotations
 
+import collections
 import io
 import json
 import logging
@@ -253,7 +254,18 @@ def count_macs(model: keras.Model) -> int | None:
         logged, if a layer with weights has no rule, tensors are multiplied with each
         other, or shapes are open.
     """
-    counts: list[int] = []
+    counts = macs_by_layer(model)
+    return None if counts is None else sum(counts.values())
+
+
+def macs_by_layer(model: keras.Model) -> dict[int, int] | None:
+    """Counts the multiply-accumulates of one example, layer by layer.
+
+    Returns:
+        Their number by id(layer), over all calls of a shared layer; None where
+        `count_macs` has none.
+    """
+    counts: collections.Counter[int] = collections.Counter()
     reasons: list[str] = []
 
     def apply(call: graph.Call, args: Any, kwargs: Any) -> Any:
@@ -261,14 +273,14 @@ def count_macs(model: keras.Model) -> int | None:
         if isinstance(count, str):
             reasons.append(count)
         else:
-            counts.append(count)
+            counts[id(call.layer)] += count
         return tf.nest.map_structure(lambda _: 0, call.node.outputs)
 
     graph.replay(model, [0] * len(model.inputs), apply)
     if reasons:
         log.warning("%s: no MACs: %s.", model.name, "; ".join(reasons))
         return None
-    return sum(counts)
+    return dict(counts)
 
 
 def _macs(call: graph.Call) -> int | str:

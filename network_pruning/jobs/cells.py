@@ -17,8 +17,9 @@ from network_pruning.pruning import gradual
 from network_pruning.pruning.certificate import certify
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.masks import removed_share
+from network_pruning.pruning.selection import keep_units
 from network_pruning.pruning.surgery import shrink
-from network_pruning.pruning.units import find_groups, keep_units
+from network_pruning.pruning.units import find_groups
 from network_pruning.pruning.weights import (
     hidden_kernels,
     masked_penalty,

@@ -18,7 +18,7 @@ import tf_keras as keras
 from network_pruning.graph import Apply, Call, leaf_layers, replay
 from network_pruning.pruning.gates import gated_interpreter
 from network_pruning.pruning.layer_rules import rule_of
-from network_pruning.pruning.surgery import sliced_weights
+from network_pruning.pruning.slices import sliced_weights
 from network_pruning.pruning.units import Groups, find_groups
 from network_pruning.types import BoolArray, Masks
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.graph import Call, Descend, check_walkable, replay
-from network_pruning.pruning.layer_rules import Axes, Side
+from network_pruning.pruning.slices import sliced_weights
 from network_pruning.pruning.units import LayerChannels, find_groups
 from network_pruning.types import BoolArray, FloatArray, Masks
 
@@ -36,51 +35,6 @@ def shrink(model: keras.Model, masks: Masks) -> keras.Model:
     small = surgeon.rebuild(model)
     surgeon.copy_weights()
     return small
-
-
-def sliced_weights(
-    layer: keras.layers.Layer, channels: LayerChannels | None, vector: BoolArray
-) -> list[npt.NDArray[Any]]:
-    """Cuts the weights of one layer.
-
-    Args:
-        layer: The original.
-        channels: Its channels; None leaves the weights whole.
-        vector: Mask by slot.
-
-    Returns:
-        What stays of each weight, in the order of `layer.weights`.
-    """
-    values = [weight.numpy() for weight in layer.weights]
-    if channels is None or channels.rule is None:
-        return values
-    keep = {"in": vector[channels.inputs], "out": vector[channels.outputs]}
-    axes = {
-        id(getattr(layer, attribute, None)): axes
-        for attribute, axes in channels.rule.weight_axes.items()
-    }
-    return [
-        _sliced(value, axes.get(id(weight), ()), keep)
-        for weight, value in zip(layer.weights, values, strict=True)
-    ]
-
-
-def _sliced(
-    value: npt.NDArray[Any], axes: Axes, keep: dict[str, BoolArray]
-) -> npt.NDArray[Any]:
-    for axis, side in zip(range(value.ndim - len(axes), value.ndim), axes, strict=True):
-        if side is not None:
-            value = np.compress(_along(side, value.shape[axis], keep), value, axis)
-    return value
-
-
-def _along(side: Side, length: int, keep: dict[str, BoolArray]) -> BoolArray:
-    """Returns what stays of an axis [length]."""
-    if side == "in of group":
-        return keep["in"][:length]
-    if side == "in repeated":
-        return np.repeat(keep["in"], length // keep["in"].size)
-    return keep[side]
 
 
 class _Surgeon:

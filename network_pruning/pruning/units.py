@@ -6,18 +6,17 @@ same layers make. What belongs to no group is named, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
-from network_pruning.pruning import masks as arithmetic
 from network_pruning.pruning.channel_ids import ChannelIds, IntArray
 from network_pruning.pruning.channels import ChannelReader, Trace
 from network_pruning.pruning.layer_rules import LayerRule
-from network_pruning.types import BoolArray, Masks, Scores
+from network_pruning.types import BoolArray, Masks
 
 
 @dataclass(frozen=True)
@@ -293,94 +292,3 @@ def _refusals(
             share = "" if stuck == made.size else f"{stuck} of {made.size} channels: "
             refused.setdefault(trace.path, share + reason)
     return list(refused.items())
-
-
-def keep_units(
-    scores: Mapping[str, Scores],
-    *,
-    sparsity: float | None = None,
-    keep: Mapping[str, int] | None = None,
-    scope: str = "layer",
-    round_to: int = 1,
-) -> dict[str, BoolArray]:
-    """Chooses the units to keep; at least one of each group stays.
-
-    Args:
-        scores: Scores by group name, as `score_units` gives them.
-        sparsity: Share of the units to remove, in [0, 1); or give `keep`.
-        keep: Units to keep by group name; a group that is not named keeps all.
-        scope: "layer" removes the share from each group; "global" from all together,
-            each group's scores divided by their mean absolute value.
-        round_to: With sparsity: round the number kept up to a multiple of it, as far
-            as there are units.
-
-    Returns:
-        Masks by group name, bool [n_units], True = keep.
-
-    Raises:
-        ValueError: If not exactly one of sparsity and keep is given, or a value is out
-            of range, or a name is unknown.
-    """
-    if (sparsity is None) == (keep is None):
-        raise ValueError(
-            f"keep_units: got sparsity={sparsity!r} and keep={keep!r}, expected "
-            "exactly one of them."
-        )
-    if scope not in {"layer", "global"}:
-        raise ValueError(f"scope: got {scope!r}, expected 'layer' or 'global'.")
-    if round_to < 1 or (round_to > 1 and keep is not None):
-        raise ValueError(
-            f"round_to: got {round_to!r}, expected a positive integer, with sparsity; "
-            "with keep, give the rounded counts themselves."
-        )
-    values = {name: score.values for name, score in scores.items()}
-    forced = {
-        name: arithmetic.best_of_each(score.values, score.parts)
-        for name, score in scores.items()
-    }
-    if keep is not None:
-        return _keep_given(values, keep, forced)
-    share = float(sparsity or 0)
-    if scope == "global":
-        masks = arithmetic.keep_largest_global(
-            values, share, normalise=True, forced=forced
-        )
-    else:
-        masks = {
-            name: arithmetic.keep_largest(value, share, forced[name])
-            for name, value in values.items()
-        }
-    if round_to == 1:
-        return masks
-    return {
-        name: arithmetic.keep_count(
-            values[name], _rounded(mask, round_to), forced[name]
-        )
-        for name, mask in masks.items()
-    }
-
-
-def _rounded(mask: BoolArray, multiple: int) -> int:
-    kept = int(np.count_nonzero(mask))
-    return min(-(-kept // multiple) * multiple, mask.size)
-
-
-def _keep_given(
-    values: Mapping[str, npt.NDArray[np.float64]],
-    keep: Mapping[str, int],
-    forced: Mapping[str, BoolArray],
-) -> dict[str, BoolArray]:
-    if unknown := [name for name in keep if name not in values]:
-        raise ValueError(
-            f"keep: got the group {unknown[0]!r}, expected one of {list(values)}."
-        )
-    for name, kept in keep.items():
-        if not 1 <= kept <= values[name].size:
-            raise ValueError(
-                f"keep: got {kept} for group {name!r}, expected 1 to "
-                f"{values[name].size} units."
-            )
-    return {
-        name: arithmetic.keep_count(value, keep.get(name, value.size), forced[name])
-        for name, value in values.items()
-    }

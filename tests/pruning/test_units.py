@@ -6,7 +6,6 @@ import tf_keras as keras
 
 from network_pruning.pruning import layer_rules, units
 from network_pruning.pruning.channel_ids import ChannelIds
-from network_pruning.types import Scores
 from tests import cases
 
 layers = keras.layers
@@ -213,68 +212,6 @@ def test_united_ids_match_a_slow_union():
             sets.update(dict.fromkeys(union, union))
         ids.unite(pairs[:, 0], pairs[:, 1])
         assert ids.labels().tolist() == [min(sets[int(i)]) for i in numbers]
-
-
-def scored(**values):
-    return {name: Scores(np.array(v, float)) for name, v in values.items()}
-
-
-def kept(masks):
-    return {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
-
-
-SCORES = scored(a=[1, 2, 3, 4], b=[40, 30, 20, 10, 20, 0])
-
-
-def test_keep_by_layer():
-    assert kept(units.keep_units(SCORES, sparsity=0.5)) == {"a": [2, 3], "b": [0, 1, 2]}
-
-
-def test_keep_globally_compares_relative_scores():
-    masks = units.keep_units(SCORES, sparsity=0.5, scope="global")
-    relative = np.concatenate([s.values / s.values.mean() for s in SCORES.values()])
-    assert kept(masks) == {"a": [2, 3], "b": [0, 1, 2]}
-    assert np.sort(relative)[-5] == relative[6]
-    masks = units.keep_units(SCORES, sparsity=0.9, scope="global")
-    assert kept(masks) == {"a": [3], "b": [0]}
-
-
-def test_keep_rounds_up_as_far_as_there_are_units():
-    masks = units.keep_units(SCORES, sparsity=0.6, round_to=4)
-    assert kept(masks) == {"a": [0, 1, 2, 3], "b": [0, 1, 2, 4]}
-    masks = units.keep_units(SCORES, sparsity=0.1, round_to=4)
-    assert kept(masks)["b"] == [0, 1, 2, 3, 4, 5]
-
-
-def test_at_least_one_unit_stays():
-    masks = units.keep_units(SCORES, sparsity=0.999)
-    assert kept(masks) == {"a": [3], "b": [0]}
-
-
-def test_keep_given_counts():
-    assert kept(units.keep_units(SCORES, keep={"b": 2})) == {
-        "a": [0, 1, 2, 3],
-        "b": [0, 1],
-    }
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({}, "exactly one"),
-        ({"sparsity": 0.5, "keep": {"a": 1}}, "exactly one"),
-        ({"sparsity": 1.0}, "sparsity: got 1.0"),
-        ({"sparsity": 0.5, "scope": "net"}, "scope: got 'net'"),
-        ({"sparsity": 0.5, "round_to": 0}, "round_to: got 0"),
-        ({"keep": {"a": 1}, "round_to": 8}, "round_to: got 8"),
-        ({"keep": {"c": 1}}, "got the group 'c', expected one of"),
-        ({"keep": {"a": 0}}, "got 0 for group 'a', expected 1 to 4"),
-        ({"keep": {"a": 5}}, "got 5 for group 'a', expected 1 to 4"),
-    ],
-)
-def test_bad_choices(options, message):
-    with pytest.raises(ValueError, match=message):
-        units.keep_units(SCORES, **options)
 
 
 @pytest.mark.parametrize(
