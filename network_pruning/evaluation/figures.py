@@ -190,6 +190,37 @@ def tradeoff(accuracy: ByKind, costs: Mapping[str, ByKind], path: Path) -> None:
             ax.set_axis_off()
 
 
+def unit_scores(
+    scores: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike | None]],
+    criterion: str,
+    path: Path,
+) -> None:
+    """Draws every group's scores, best unit first, with twice the standard error.
+
+    Args:
+        scores: Values [n_units], and standard errors or None, by group name.
+        criterion: Its name.
+        path: Of the PNG.
+    """
+    columns = min(len(scores), 4)
+    rows = -(-len(scores) // columns)
+    with _figure(path, (3.2 * columns, 2.4 * rows), rows, columns) as axes:
+        flat = np.ravel(axes)
+        for unused in flat[len(scores) :]:
+            unused.set_visible(False)
+        for each, (name, (values, error)) in zip(flat, scores.items(), strict=False):
+            order = np.argsort(-np.asarray(values), kind="stable")
+            spread = None if error is None else 2 * np.asarray(error)[order]
+            ordered = np.asarray(values)[order]
+            each.errorbar(
+                np.arange(order.size), ordered, spread, fmt=".", color=BLUE, ecolor=SKY
+            )
+            each.set_title(name)
+            each.axhline(0, color=GREY, linewidth=0.8)
+        flat[0].set_ylabel(criterion)
+        flat[0].set_xlabel("units, best first")
+
+
 def sparsity_buys(
     sparsities: npt.ArrayLike,
     storage: Mapping[str, npt.ArrayLike],

@@ -1,0 +1,138 @@
+"""Scores on disk: what a criterion said of a network, and what it was asked."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from network_pruning.runs import RunDir
+from network_pruning.types import Price, Scores
+
+FILE = "scores.npz"
+TABLE = "ranking.csv"
+COLUMNS = ("group", "rank", "unit", "score", "standard error")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a ranking answers; equal questions have equal answers.
+
+    Attributes:
+        model: Fingerprint of the network.
+        criterion: By name.
+        options: Of the criterion.
+        seed: Of what it draws.
+        data: Fingerprint of the dataset, with its splits; none for criteria that read
+            weights alone.
+    """
+
+    model: str
+    criterion: str
+    options: Mapping[str, Any]
+    seed: int
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A criterion's verdict on a network.
+
+    Attributes:
+        asked: The question.
+        scores: By group name.
+    """
+
+    asked: Asked
+    scores: dict[str, Scores]
+
+    def save(self, run: RunDir, name: str = FILE) -> None:
+        """Writes the scores as arrays, and as a table beside them."""
+        arrays = {"asked": np.array(json.dumps(dataclasses.asdict(self.asked)))}
+        for group, scores in self.scores.items():
+            price = dataclasses.astuple(scores.price)
+            arrays[f"values/{group}"] = scores.values
+            arrays[f"price/{group}"] = np.array(price, np.float64)
+            if scores.standard_error is not None:
+                arrays[f"standard_error/{group}"] = scores.standard_error
+            if scores.parts:
+                arrays[f"parts/{group}"] = np.stack(scores.parts)
+        run.write_arrays(name, arrays)
+
+    @classmethod
+    def load(cls, run: RunDir, name: str = FILE) -> Ranking:
+        """Reads what `save` has written.
+
+        Returns:
+            The ranking.
+
+        Raises:
+            DamagedFile: If the file is none.
+        """
+        arrays = run.read_arrays(name)
+        try:
+            asked = Asked(**json.loads(str(arrays["asked"])))
+            groups = [key.removeprefix("values/") for key in arrays if "values/" in key]
+            scores = {group: _scores(arrays, group) for group in groups}
+        except (KeyError, TypeError, ValueError) as error:
+            raise run.damaged(
+                name, f"expected the scores of a ranking, {error}"
+            ) from None
+        return cls(asked, scores)
+
+    def check(self, model: str, where: str) -> None:
+        """Refuses scores of another network.
+
+        Raises:
+            ValueError: If the fingerprint differs.
+        """
+        if self.asked.model != model:
+            raise ValueError(
+                f"scores: {where} ranks another network ({self.asked.model[:12]}, this "
+                f"one is {model[:12]}): rank this one with python -m "
+                f"network_pruning.rank --criterion={self.asked.criterion}"
+            )
+
+    def table(self) -> str:
+        """Returns every unit, best first within its group, as csv."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for group, scores in self.scores.items():
+            for rank, unit in enumerate(order(scores)):
+                error = scores.standard_error
+                uncertain = "" if error is None else repr(float(error[unit]))
+                value = repr(float(scores.values[unit]))
+                writer.writerow((group, rank, unit, value, uncertain))
+        return out.getvalue()
+
+    @property
+    def price(self) -> Price:
+        """What all groups together have cost."""
+        prices = [scores.price for scores in self.scores.values()]
+        return Price(
+            forward=sum(price.forward for price in prices),
+            backward=sum(price.backward for price in prices),
+            seconds=sum(price.seconds for price in prices),
+        )
+
+
+def order(scores: Scores) -> list[int]:
+    """Returns the units, best first, the first of equal ones before the others."""
+    return np.argsort(-scores.values, kind="stable").tolist()
+
+
+def _scores(arrays: Mapping[str, Any], group: str) -> Scores:
+    forward, backward, seconds = arrays[f"price/{group}"].tolist()
+    return Scores(
+        values=arrays[f"values/{group}"],
+        standard_error=arrays.get(f"standard_error/{group}"),
+        price=Price(int(forward), int(backward), seconds),
+        parts=tuple(arrays.get(f"parts/{group}", ())),
+    )
