@@ -1,7 +1,8 @@
 """Networks by name: `build("mlp", input_shape, num_classes, **options)`.
 
-A name may also be the path of a trained model's file. Every network is a functional tf_keras model that takes pixels in [0, 1] and ends in
-logits. To add one: a file with one builder, and a line in `MODELS`.
+A name may also be the path of a trained model's file. Every network of a name is a
+functional tf_keras model that takes pixels in [0, 1] and ends in logits. To add one: a
+file with one builder, and a line in `MODELS`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ of their own (Lambda) are refused: loading one would run it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import zipfile
@@ -15,7 +14,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
 
 ENDINGS = (".keras", ".h5", ".hdf5")
 MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
@@ -197,15 +195,3 @@ def _check_fit(name: str, model: Any, shape: tuple[int, ...], classes: int) -> N
 
 def _by(shape: tuple[int | None, ...]) -> str:
     return "x".join(map(str, shape)) or "no"
-
-
-def digest(name: str) -> str:
-    """Returns the sha256 of a file's content, or of all files of a folder."""
-    path = Path(name)
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    whole = hashlib.sha256()
-    for part in sorted(p for p in path.rglob("*") if p.is_file()):
-        whole.update(f"{part.relative_to(path)}\n".encode())
-        whole.update(hashlib.sha256(part.read_bytes()).digest())
-    return whole.hexdigest()

@@ -19,12 +19,12 @@ def rescaled(data: Dataset, low: float, high: float) -> Dataset:
     """
     if (low, high) == (0.0, 1.0):
         return data
-    return _Rescaled(data, low, high)  # type: ignore[return-value]
+    return _Rescaled(data, low, high)
 
 
 def without_test(data: Dataset) -> Dataset:
     """Returns the dataset for eyes that must not see the test split."""
-    return _WithoutTest(data)  # type: ignore[return-value]
+    return _WithoutTest(data)
 
 
 class _View:

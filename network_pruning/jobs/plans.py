@@ -13,11 +13,15 @@ from network_pruning.augmentation import Augment, make_augment
 from network_pruning.configs import SweepConfig
 from network_pruning.jobs.trainings import Epoch, best_epoch
 
-SHARED = ("batch_size", "optimizer", "momentum", "nesterov", "weight_decay")
-SHARED += ("augment", "shift")
+SHARED = (
+    *("batch_size", "optimizer", "momentum", "nesterov", "weight_decay"),
+    *("augment", "shift"),
+)
 """Fields of a config that hold for the training and for the retraining."""
-COURSE = ("epochs", "learning_rate", "schedule", "milestones", "step_factor")
-COURSE += ("warmup_epochs", "early_stopping", "monitor", "distribute")
+COURSE = (
+    *("epochs", "learning_rate", "schedule", "milestones", "step_factor"),
+    *("warmup_epochs", "early_stopping", "monitor", "distribute"),
+)
 """Fields of a config that the training alone goes by."""
 
 
