@@ -89,15 +89,16 @@ def _check_h5(path: Path) -> None:
 
     try:
         with h5py.File(path) as file:
-            version, text = file.attrs.get("keras_version"), file.attrs["model_config"]
+            version = _text(file.attrs.get("keras_version"))
+            config = json.loads(_text(file.attrs["model_config"]))
     except KeyError:
         raise ValueError(
             f"model: {path} holds weights and no model, expected what model.save("
             f"'{path.name}') writes"
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
-    _check_content(path, _text(version), json.loads(_text(text)))
+    _check_content(path, version, config)
 
 
 def _text(value: Any) -> str:
