@@ -1,7 +1,8 @@
 """Networks by name: `build("mlp", input_shape, num_classes, **options)`.
 
-Every network is a functional tf_keras model that takes pixels in [0, 1] and ends in
-logits. To add one: a file with one builder, and a line in `MODELS`.
+A name may also be the path of a trained model's file. Every network of a name is a
+functional tf_keras model that takes pixels in [0, 1] and ends in logits. To add one: a
+file with one builder, and a line in `MODELS`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from models import files
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -49,12 +52,14 @@ def names() -> list[str]:
 
 
 def check(name: str) -> None:
-    """Judges a model name without loading TensorFlow.
+    """Judges a model name, or the file it names, without loading TensorFlow.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, or the file is no model.
     """
-    if name not in MODELS:
+    if files.is_path(name):
+        files.check(name)
+    elif name not in MODELS:
         raise ValueError(
             f"model: got {name!r}, expected one of {', '.join(names())}."
             f"{_hint(name, MODELS)}"
@@ -65,7 +70,7 @@ def options(name: str) -> tuple[str, ...]:
     """Returns the options a network takes, without loading TensorFlow.
 
     Args:
-        name: One of `names()`.
+        name: One of `names()`, or a file's path: a file takes none.
 
     Returns:
         Names of options, in the order of its `build`; those the name settles left out.
@@ -73,6 +78,8 @@ def options(name: str) -> tuple[str, ...]:
     Raises:
         ValueError: If the name is unknown.
     """
+    if files.is_path(name):
+        return ()
     check(name)
     recipe = MODELS[name]
     # Read, not imported: the file of a network imports tf_keras.
@@ -90,7 +97,7 @@ def check_options(name: str, given: Iterable[str]) -> None:
     """Judges the names of options without loading TensorFlow.
 
     Args:
-        name: One of `names()`.
+        name: One of `names()`, or a file's path.
         given: Names of options for it.
 
     Raises:
@@ -99,22 +106,23 @@ def check_options(name: str, given: Iterable[str]) -> None:
     known = options(name)
     for option in given:
         if option not in known:
+            taken = f"one of {', '.join(known)}" if known else "none: the file says all"
             raise ValueError(
-                f"option of {name}: got {option!r}, expected one of "
-                f"{', '.join(known)}.{_hint(option, known)}"
+                f"option of {name}: got {option!r}, expected {taken}."
+                f"{_hint(option, known)}"
             )
 
 
 def build(
-    name: str, input_shape: tuple[int, ...], num_classes: int, **options: Any
+    name: str, input_shape: tuple[int, ...], num_classes: int, **chosen: Any
 ) -> keras.Model:
     """Builds an untrained network.
 
     Args:
-        name: One of `names()`.
+        name: One of `names()`, or a file's path: the network at its weights.
         input_shape: Of one image, (height, width, channels).
         num_classes: Number of logits.
-        **options: Of the network's own `build`.
+        **chosen: `options` of the network.
 
     Returns:
         A functional model, pixels [n, *input_shape] in [0, 1] -> logits [n, classes].
@@ -122,11 +130,14 @@ def build(
     Raises:
         ValueError: If the name, an option or its value is none the network takes.
     """
-    check_options(name, options)
+    check(name)
+    check_options(name, chosen)
+    if files.is_path(name):
+        return files.load(name, input_shape, num_classes)
     recipe = MODELS[name]
     module = importlib.import_module(f"models.{recipe.file}")
-    chosen = {**options, **recipe.settled}
-    return module.build(tuple(input_shape), num_classes, **chosen)
+    settled = {**chosen, **recipe.settled}
+    return module.build(tuple(input_shape), num_classes, **settled)
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

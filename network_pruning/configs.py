@@ -22,7 +22,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
+from network_pruning.criterion_flags import check_criterion, read_option
+
 K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
+MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
+NETWORK_OPTIONS = {
+    name: name for name in ("widths", "use_bias", "activation", "batch_norm", "dropout")
+} | {"l1_reg": "l1", "l2_reg": "l2"}
+"""Flags that say how a network is built -> what builders call them."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 
 
@@ -48,10 +55,54 @@ class SweepConfig:
         "Images to learn: digits (MNIST), fashion, uci_digits (embedded, needs no "
         "network), any tensorflow-datasets name, a folder or a .npz.",
     )
-    model: str = flag("mlp", "Network by name.")
-    epochs: int = flag(20, "Passes over the training split.")
+    model: str = flag(
+        "mlp",
+        "Network by name, or a trained one to go on from: path/to/a.keras or .h5, or a "
+        "SavedModel folder, path/to/folder.",
+    )
+    input_range: tuple[float, ...] = flag(
+        (0.0, 1.0),
+        "Low,high: what black and white are when fed to the network, for a file that "
+        "was trained on 0,255 or -1,1. Pruned networks take what it took.",
+    )
+    epochs: int = flag(
+        20, "Passes over the training split; 0 prunes a model file as it is."
+    )
+    early_stopping: int = flag(
+        0,
+        "End the training after so many epochs without a better --monitor; 0 never "
+        "does. The best epoch is pruned, see --keep_best.",
+    )
     batch_size: int = flag(128, "Images in a step, over all devices together.")
-    learning_rate: float = flag(0.001, "Step size of Adam.")
+    optimizer: Literal["adam", "sgd"] = flag("adam", "Optimiser of the training.")
+    learning_rate: float = flag(0.001, "Step size of the optimiser.")
+    momentum: float = flag(0.9, "Momentum of sgd.")
+    nesterov: bool = flag(False, "Whether the momentum of sgd is Nesterov's.")
+    weight_decay: float = flag(
+        0.0,
+        "Decay of every kernel, never of biases or normalisers: sgd adds "
+        "weight_decay * w to the gradient, as the published recipes do; with adam it "
+        "is decoupled (AdamW).",
+    )
+    schedule: Literal["constant", "cosine", "step"] = flag(
+        "constant",
+        "Course of the learning rate: constant, half a cosine down to zero, or times "
+        "--step_factor at each of --milestones.",
+    )
+    milestones: tuple[float, ...] = flag(
+        (0.5, 0.75),
+        "Epochs after which the step schedule falls; below 1, shares of --epochs.",
+    )
+    step_factor: float = flag(0.1, "What the step schedule multiplies by.")
+    warmup_epochs: int = flag(
+        0, "Epochs in which the learning rate rises linearly to its course."
+    )
+    augment: Literal["none", "shift", "flip_shift"] = flag(
+        "none",
+        "Change of the training images, drawn anew each time: moved by up to --shift "
+        "pixels over black, and mirrored left to right every other time.",
+    )
+    shift: int = flag(2, "Pixels of --augment; 4 is usual for 32x32 images.")
     l1_reg: float = flag(0.0, "Penalty l1_reg * sum|w| on every hidden kernel.")
     l2_reg: float = flag(0.0, "Penalty l2_reg * sum w^2 on every hidden kernel.")
     num_valid: int | None = flag(
@@ -92,6 +143,12 @@ class SweepConfig:
     kinds: tuple[str, ...] = flag(
         ("weight", "unit"), "What to prune: weight, unit, or both.", "view"
     )
+    criterion: str = flag(
+        "l2", "What ranks the units, by name: the lowest scores go first.", "rows"
+    )
+    criterion_options: tuple[str, ...] = flag(
+        (), "Options of the criterion: name=value, comma separated.", "rows"
+    )
     scope: Literal["layer", "global"] = flag(
         "layer",
         "Whether every layer loses the fraction k, or all of them together.",
@@ -129,6 +186,8 @@ class SweepConfig:
             ValueError: In one line, for the first unfit value.
         """
         _check_ranges(self)
+        _check_recipe(self)
+        check_criterion(self.criterion, self.criterion_options)
         _check_k_vals(self.k_vals)
         _check_seeds(self.seeds)
         _check_kinds(self.kinds)
@@ -149,10 +208,30 @@ class SweepConfig:
         chosen = {
             name: value
             for name, value in self.as_dict().items()
-            if _kind(name) in changes and value != default[name]
+            if self._kinds(name) & set(changes) and value != default[name]
         }
         text = json.dumps(chosen, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def _kinds(self, name: str) -> set[str]:
+        # What is monitored decides when a training with patience ends.
+        ends = name == "monitor" and self.early_stopping
+        return {_kind(name), "training"} if ends else {_kind(name)}
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """Returns those of the named fields that are not at their default."""
+        pairs = {name: getattr(self, name) for name in names}
+        fields = type(self).__dataclass_fields__
+        return {n: value for n, value in pairs.items() if value != fields[n].default}
+
+    def network_options(self) -> dict[str, Any]:
+        """Returns what is asked of the network beside its name, as its builder says."""
+        given = self.given(*NETWORK_OPTIONS)
+        return {NETWORK_OPTIONS[name]: value for name, value in given.items()}
+
+    def score_options(self) -> dict[str, Any]:
+        """Returns the options of the criterion, numbers as Python's."""
+        return dict(map(read_option, self.criterion_options))
 
     def run_id(self) -> str:
         """Returns the folder's name: readable settings, and a digest of all of them."""
@@ -198,8 +277,35 @@ def _kind(name: str) -> str:
     return SweepConfig.__dataclass_fields__[name].metadata["changes"]
 
 
-_POSITIVE = ("epochs", "batch_size", "learning_rate", "finetune_learning_rate")
-_NOT_NEGATIVE = ("l1_reg", "l2_reg", "finetune_epochs")
+def is_model_file(model: str) -> bool:
+    """Returns whether --model is a path, by its form: a / in it, or a known ending."""
+    return "/" in model or os.sep in model or model.lower().endswith(MODEL_ENDINGS)
+
+
+_POSITIVE = (
+    "batch_size",
+    "learning_rate",
+    "finetune_learning_rate",
+    "step_factor",
+    "shift",
+)
+_NOT_NEGATIVE = (
+    "epochs",
+    "l1_reg",
+    "l2_reg",
+    "finetune_epochs",
+    "early_stopping",
+    "warmup_epochs",
+    "weight_decay",
+)
+_MEANT_FOR = {
+    "momentum": ("optimizer", {"sgd"}),
+    "nesterov": ("optimizer", {"sgd"}),
+    "milestones": ("schedule", {"step"}),
+    "step_factor": ("schedule", {"step"}),
+    "shift": ("augment", {"shift", "flip_shift"}),
+}
+"""Flag -> the flag and its values without which it would do nothing."""
 
 
 def _check_ranges(config: SweepConfig) -> None:
@@ -216,6 +322,48 @@ def _check_ranges(config: SweepConfig) -> None:
         raise ValueError(
             f"widths: got {config.widths}, expected positive whole numbers"
         )
+
+
+def _check_recipe(config: SweepConfig) -> None:
+    """Judges what says how the network is trained.
+
+    Raises:
+        ValueError: In one line, for the first unfit value.
+    """
+    if config.epochs == 0 and not is_model_file(config.model):
+        raise ValueError(
+            "epochs: got 0, expected a number above 0: only a model file, as in "
+            "--model=path/to/my.keras, is pruned untrained"
+        )
+    for name, value in config.given(*_MEANT_FOR).items():
+        other, values = _MEANT_FOR[name]
+        if getattr(config, other) not in values:
+            raise ValueError(
+                f"{name}: got {_words(value)}, which says nothing with "
+                f"--{other}={getattr(config, other)}: expected "
+                f"--{other}={' or '.join(sorted(values))}"
+            )
+    if not 0 <= config.momentum < 1 or (config.nesterov and not config.momentum):
+        raise ValueError(
+            f"momentum: got {config.momentum}, expected a number in [0,1), above 0 "
+            "with --nesterov"
+        )
+    if not all(0 < number < math.inf for number in config.milestones):
+        raise ValueError(
+            f"milestones: got {_words(config.milestones)}, expected epochs or shares "
+            "of them above 0, as in --milestones=0.5,0.75"
+        )
+    low_high = config.input_range
+    finite = all(map(math.isfinite, low_high))
+    if len(low_high) != 2 or not finite or low_high[0] >= low_high[1]:
+        raise ValueError(
+            f"input_range: got {_words(low_high)}, expected low,high as in "
+            "--input_range=0,255"
+        )
+
+
+def _words(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _check_number(name: str, value: float) -> None:

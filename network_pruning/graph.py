@@ -190,6 +190,50 @@ def check_walkable(model: Any) -> None:
     )
 
 
+def ends_in_softmax(model: Any) -> bool:
+    """Returns whether a model's outputs are probabilities, and no logits.
+
+    This is the one place that tells; a model without a graph to walk counts as ending
+    in logits. Layers that move values without changing them are looked through.
+    """
+    if not getattr(model, "_is_graph_network", False):
+        return False
+
+    def apply(call: Call, args: Any, kwargs: Any) -> Any:
+        layer = call.layer
+        ends = _is_softmax(layer)
+        if isinstance(layer, _UNCHANGING) or _activation(layer) == "linear_alone":
+            ends = bool(args[0])
+        return tf.nest.map_structure(lambda _: ends, call.node.outputs)
+
+    outputs = replay(model, [False] * len(model.inputs), apply)
+    return all(tf.nest.flatten(outputs))
+
+
+_UNCHANGING = (
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.GaussianNoise,
+    keras.layers.Reshape,
+)
+
+
+def _is_softmax(layer: keras.layers.Layer) -> bool:
+    called = getattr(layer, "symbol", "")  # tf.nn.softmax(x) in a functional model
+    return (
+        isinstance(layer, keras.layers.Softmax)
+        or _activation(layer) == "softmax"
+        or called == "nn.softmax"
+    )
+
+
+def _activation(layer: keras.layers.Layer) -> str:
+    """Returns the name of a layer's activation, "linear_alone" if it does no more."""
+    name = getattr(getattr(layer, "activation", None), "__name__", "")
+    alone = isinstance(layer, keras.layers.Activation) and name == "linear"
+    return "linear_alone" if alone else name
+
+
 def fingerprint(model: keras.Model) -> str:
     """Digests what a model computes: its graph, layer settings and weights.
 

@@ -14,6 +14,7 @@ Train a network, prune it over k, hand back smaller networks.
 
   python -m network_pruning.train --dataset=uci_digits
   python -m network_pruning.train --dataset=fashion --k_vals=0,0.5,0.9 --seeds=0,1,2
+  python -m network_pruning.train --dataset=cifar10 --model=my.keras --epochs=0
 
 Stop it at any moment and type the same command: it goes on. Look at
 <output_dir>/<run>/report.md, or: tensorboard --logdir=<output_dir>/<run>
@@ -33,12 +34,14 @@ def check(config: SweepConfig) -> None:
     """Judges what the flags name, before TensorFlow is loaded.
 
     Raises:
-        ValueError: If there is no such dataset or model, or it cannot be had here.
+        ValueError: If there is no such dataset or model, it cannot be had here, or is
+            asked for what it does not have.
     """
     import data
     import models
 
     models.check(config.model)
+    models.check_options(config.model, config.network_options())
     data.check_options(
         num_valid=config.num_valid,
         split=config.split,

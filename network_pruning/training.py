@@ -8,7 +8,7 @@ networks whose step is short.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
+from network_pruning.augmentation import Augment, batch_seeds
+from network_pruning.graph import ends_in_softmax
+from network_pruning.optimizers import decaying
 
 AfterUpdate = Callable[[keras.Model], None]
 
@@ -29,21 +32,29 @@ class Trainer(keras.Model):
     """Teaches a classifier with cross entropy on labels, plus its own penalties.
 
     Attributes:
-        network: The model that is taught: images -> logits [n, classes].
+        network: The model that is taught: images -> logits [n, classes], or their
+            softmax.
     """
 
     def __init__(
-        self, network: keras.Model, after_update: AfterUpdate | None = None
+        self,
+        network: keras.Model,
+        after_update: AfterUpdate | None = None,
+        l2_decay: float = 0.0,
     ) -> None:
         """Wraps a network.
 
         Args:
-            network: A model that ends in logits.
+            network: A model that ends in logits or in a softmax.
             after_update: Called with the network, inside the traced step, after each
                 update (to hold masks, to take a proximal step).
+            l2_decay: l2_decay * w is added to the gradient of every kernel, and to no
+                loss that is told. It is the weight decay of plain SGD.
         """
         super().__init__(name="trainer")
         self.network = network
+        self.l2_decay = l2_decay
+        self._softmax = ends_in_softmax(network)
         self.after_update = after_update
         # Trackers count all replicas already; Keras would add up what each says.
         self.distribute_reduction_method = "first"
@@ -59,7 +70,8 @@ class Trainer(keras.Model):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the network's logits."""
-        return self.network(inputs, training=training)
+        outputs = self.network(inputs, training=training)
+        return losses.as_logits(outputs, self._softmax)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Takes one step.
@@ -73,10 +85,10 @@ class Trainer(keras.Model):
         """
         images, labels = data
         with tf.GradientTape() as tape:
-            logits = self.network(images, training=True)
+            logits = self.call(images, training=True)
             each = losses.cross_entropy(logits, labels)
             penalty = self._penalty()
-            loss = share_of_mean(each) + share_of_sum([penalty])
+            loss = share_of_mean(each) + share_of_sum([penalty, *self._decay()])
         self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)
         if self.after_update is not None:
             self.after_update(self.network)
@@ -92,12 +104,17 @@ class Trainer(keras.Model):
             As `train_step`.
         """
         images, labels = data
-        logits = self.network(images, training=False)
+        logits = self.call(images, training=False)
         each = losses.cross_entropy(logits, labels)
         return self._track(each, self._penalty(), logits, labels)
 
     def _penalty(self) -> tf.Tensor:
         return tf.add_n([tf.constant(0.0), *self.network.losses])
+
+    def _decay(self) -> list[tf.Tensor]:
+        if not self.l2_decay:
+            return []
+        return [self.l2_decay * tf.nn.l2_loss(w) for w in decaying(self.network)]
 
     def _track(
         self, each: tf.Tensor, penalty: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
@@ -147,6 +164,7 @@ class ResidentLoop:
         labels: npt.NDArray[np.int64],
         batch_size: int,
         jit: bool,
+        augment: Augment | None = None,
     ) -> None:
         """Puts the data in place.
 
@@ -156,20 +174,25 @@ class ResidentLoop:
             labels: Their labels [n].
             batch_size: Examples in a step.
             jit: Whether to compile the step with XLA (slower for convolutions on CPU).
+            augment: Changes the images of each batch, before the step.
         """
         trainer.optimizer.build(trainer.network.trainable_variables)
         self.trainer = trainer
         self.batch_size = batch_size
+        self.augment = augment
         self._images = tf.constant(images)
         self._labels = tf.constant(labels)
         self._step = tf.function(trainer.train_step, jit_compile=jit)
         self._run = tf.function(self._steps)
 
-    def epoch(self, order: npt.NDArray[np.integer[Any]]) -> dict[str, float]:
+    def epoch(
+        self, order: npt.NDArray[np.integer[Any]], seed: Sequence[int] = (0,)
+    ) -> dict[str, float]:
         """Trains on every example once.
 
         Args:
             order: A permutation of the examples; batches are consecutive pieces.
+            seed: Names the epoch, for what augments its batches.
 
         Returns:
             The trainer's means over the epoch.
@@ -181,28 +204,32 @@ class ResidentLoop:
             tracker.reset_state()
         full = len(order) // self.batch_size * self.batch_size
         pieces = order[:full].reshape(-1, self.batch_size), order[full:].reshape(1, -1)
+        seeds = batch_seeds(seed, -(-len(order) // self.batch_size))
         done, logs = 0, {}
         for piece in pieces:
             if piece.size:
-                count, logs = self._run(tf.constant(piece, tf.int32))
+                pairs = tf.constant(seeds[done : done + len(piece)])
+                count, logs = self._run(tf.constant(piece, tf.int32), pairs)
                 done += int(count)
                 check_finite(float(logs["loss"]), done)
         return {name: float(value) for name, value in logs.items()}
 
-    def _steps(self, batches: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def _steps(
+        self, batches: tf.Tensor, pairs: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Returns the number of steps taken and the means after the last."""
-        logs = self._take(batches[0])
+        logs = self._take(batches[0], pairs[0])
         step = tf.constant(1)
         while step < tf.shape(batches)[0] and tf.math.is_finite(logs["loss"]):
-            logs = self._take(batches[step])
+            logs = self._take(batches[step], pairs[step])
             step += 1
         return step, logs
 
-    def _take(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._step((
-            tf.gather(self._images, rows),
-            tf.gather(self._labels, rows),
-        ))
+    def _take(self, rows: tf.Tensor, pair: tf.Tensor) -> dict[str, tf.Tensor]:
+        images = tf.gather(self._images, rows)
+        if self.augment is not None:
+            images = self.augment(images, pair)
+        return self._step((images, tf.gather(self._labels, rows)))
 
 
 def check_finite(loss: float, step: int) -> None:

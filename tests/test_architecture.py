@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 ARITHMETIC = (
     "network_pruning.configs",
+    "network_pruning.criterion_flags",
     "network_pruning.cli",
     "network_pruning.pruning.masks",
     "network_pruning.evaluation.metrics",

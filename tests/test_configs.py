@@ -11,6 +11,7 @@ from network_pruning.configs import (
     SweepConfig,
     check_tf_config,
     differences,
+    is_model_file,
 )
 
 OTHER = {
@@ -23,6 +24,20 @@ OTHER = {
     "l2_reg": 0.5,
     "num_valid": 100,
     "split": "first",
+    "input_range": (0.0, 255.0),
+    "early_stopping": 3,
+    "optimizer": "sgd",
+    "momentum": 0.5,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+    "milestones": (0.5,),
+    "step_factor": 0.2,
+    "warmup_epochs": 1,
+    "augment": "shift",
+    "shift": 4,
+    "criterion": "random",
+    "criterion_options": ("samples=3",),
     "image_size": (32, 32),
     "widths": (10,),
     "use_bias": True,
@@ -43,6 +58,14 @@ OTHER = {
     "force_train": True,
 }
 """Another value than the default, for every field there is."""
+COMPANIONS = {
+    "momentum": {"optimizer": "sgd"},
+    "nesterov": {"optimizer": "sgd"},
+    "milestones": {"schedule": "step"},
+    "step_factor": {"schedule": "step"},
+    "shift": {"augment": "shift"},
+}
+"""What must be given with a field for it to say anything."""
 
 FIELDS = dataclasses.fields(SweepConfig)
 KIND = {field.name: field.metadata["changes"] for field in FIELDS}
@@ -65,9 +88,15 @@ def test_every_field_is_tried_below_and_documented():
     assert all(field.metadata["help"].endswith((".", ".npz.")) for field in FIELDS)
 
 
+def _any_option(criterion):
+    return ["samples"]
+
+
 @pytest.mark.parametrize("name", OTHER)
-def test_digest_and_differences_know_every_field(name):
-    plain, other = SweepConfig(), SweepConfig(**{name: OTHER[name]})
+def test_digest_and_differences_know_every_field(name, monkeypatch):
+    monkeypatch.setattr("network_pruning.criterion_flags.option_names", _any_option)
+    beside = COMPANIONS.get(name, {})
+    plain, other = SweepConfig(**beside), SweepConfig(**beside, **{name: OTHER[name]})
     assert other.as_dict() != plain.as_dict()
     same = [
         plain.digest(kind) == other.digest(kind)
@@ -87,9 +116,59 @@ def test_digest_and_differences_know_every_field(name):
 def test_what_says_how_weights_are_trained_counts_as_training():
     measured_later = {"seeds", "keep_best", "monitor", "scope"}
     measured_later |= {"finetune_epochs", "finetune_learning_rate"}
+    measured_later |= {"criterion", "criterion_options"}
     views = {"k_vals", "kinds", "output_dir", "experiment_id", "force_train"}
     assert {name for name, kind in KIND.items() if kind == "rows"} == measured_later
     assert {name for name, kind in KIND.items() if kind == "view"} == views
+
+
+def test_the_names_of_old_runs_stay():
+    assert SweepConfig().digest("training") == "44136fa355"
+    assert SweepConfig().digest("training", "rows") == "44136fa355"
+    old = SweepConfig(
+        dataset="fashion",
+        epochs=3,
+        l1_reg=1e-3,
+        widths=(32, 16),
+        monitor="val_accuracy",
+    )
+    assert old.digest("training") == "4b0ac835d7"
+    assert old.digest("training", "rows") == "10d16ffca8"
+
+
+def test_the_monitor_counts_as_training_where_it_ends_it():
+    plain = [SweepConfig(monitor=name) for name in ("val_loss", "val_accuracy")]
+    assert len({config.digest("training") for config in plain}) == 1
+    patient = [dataclasses.replace(config, early_stopping=3) for config in plain]
+    assert len({config.digest("training") for config in patient}) == 2
+
+
+def test_what_is_asked_of_the_network():
+    assert SweepConfig().network_options() == {}
+    config = SweepConfig(l2_reg=0.1, dropout=0.2, batch_norm=True)
+    expected = {"l2": 0.1, "dropout": 0.2, "batch_norm": True}
+    assert config.network_options() == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "is_file"),
+    [("mlp", False), ("a.keras", True), ("a.H5", True), ("./saved", True)],
+)
+def test_a_model_file_is_known_by_its_name(model, is_file):
+    from models import files
+
+    assert is_model_file(model) == files.is_path(model) == is_file
+    if is_file:
+        assert SweepConfig(model=model, epochs=0).epochs == 0
+
+
+def test_momentum_of_sgd_is_judged():
+    with pytest.raises(ValueError, match=r"momentum: got 1.0, expected .* in \[0,1\)"):
+        SweepConfig(optimizer="sgd", momentum=1.0)
+    with pytest.raises(ValueError, match="above 0 with --nesterov"):
+        SweepConfig(optimizer="sgd", momentum=0.0, nesterov=True)
+    with pytest.raises(ValueError, match="milestones: got -1.0"):
+        SweepConfig(schedule="step", milestones=(-1.0,))
 
 
 def test_the_run_id_is_readable_and_one_folder():
@@ -132,7 +211,24 @@ def test_a_run_of_a_version_with_fewer_fields_is_known_again():
 
 REFUSED = [
     ("epochs", 0, "epochs: got 0, expected a number above 0"),
-    ("epochs", -1, "above 0"),
+    ("epochs", -1, "epochs: got -1, expected a number of 0 or more"),
+    ("early_stopping", -1, "early_stopping: got -1, expected a number of 0 or more"),
+    ("warmup_epochs", -1, "0 or more"),
+    ("weight_decay", -1e-4, "0 or more"),
+    ("weight_decay", math.nan, "got nan"),
+    ("momentum", 0.5, "says nothing with --optimizer=adam: expected --optimizer=sgd"),
+    ("nesterov", True, "says nothing with --optimizer=adam"),
+    ("milestones", (1.0, 2.0), "milestones: got 1.0,2.0, which .* --schedule=step"),
+    ("step_factor", 0.5, "expected --schedule=step"),
+    ("shift", 4, "expected --augment=flip_shift or shift"),
+    ("shift", 0, "shift: got 0, expected a number above 0"),
+    ("step_factor", 0.0, "above 0"),
+    ("input_range", (1.0,), "input_range: got 1.0, expected low,high"),
+    ("input_range", (255.0, 0.0), "got 255.0,0.0"),
+    ("input_range", (0.0, math.inf), "got 0.0,inf"),
+    ("criterion", "taylr", "criterion: got 'taylr', expected one of .*l2"),
+    ("criterion_options", ("samples",), "got 'samples', expected name=value"),
+    ("criterion_options", ("n=1",), "got n=1, expected none: that is what l2 takes"),
     ("batch_size", 0, "batch_size: got 0"),
     ("learning_rate", 0.0, "above 0"),
     ("learning_rate", math.nan, "got nan"),

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
+from network_pruning.graph import ends_in_softmax
+from network_pruning.losses import as_logits
 from network_pruning.types import Dataset
 
 CHUNK = 2000
@@ -22,18 +24,25 @@ def predict_logits(
     A sweep meets each network once, so a trace would cost more than it saves.
 
     Args:
-        network: Images -> logits [n, classes].
+        network: Images -> logits [n, classes], or their softmax.
         images: [n, h, w, c].
         chunk: Images in one call.
 
     Returns:
         Logits [n, classes].
     """
+    softmax = ends_in_softmax(network)
     parts = [
-        np.asarray(network(images[start : start + chunk], training=False))
+        _logits(network, images[start : start + chunk], softmax)
         for start in range(0, len(images), chunk)
     ]
     return np.concatenate(parts)
+
+
+def _logits(
+    network: keras.Model, images: Any, softmax: bool
+) -> npt.NDArray[np.float32]:
+    return np.asarray(as_logits(network(images, training=False), softmax))
 
 
 def predict_split(
@@ -42,7 +51,7 @@ def predict_split(
     """Runs a network over a split.
 
     Args:
-        network: Images -> logits [n, classes].
+        network: Images -> logits [n, classes], or their softmax.
         data: In memory or streamed.
         split: train, valid or test.
 
@@ -52,8 +61,9 @@ def predict_split(
     if data.in_memory:
         images, labels = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
         return predict_logits(network, images), labels
+    softmax = ends_in_softmax(network)
     pairs = [
-        (np.asarray(network(images, training=False)), labels.numpy())
+        (_logits(network, images, softmax), labels.numpy())
         for images, labels in data.batches(split, 256)
     ]
     logits, labels = zip(*pairs, strict=True)

@@ -6,6 +6,8 @@ that follows it.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +21,6 @@ from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.masks import removed_share
 from network_pruning.pruning.selection import keep_units
 from network_pruning.pruning.surgery import shrink
-from network_pruning.pruning.units import find_groups
 from network_pruning.pruning.weights import (
     hidden_kernels,
     masked_penalty,
@@ -27,9 +28,16 @@ from network_pruning.pruning.weights import (
     unit_weight_masks,
     weight_masks,
 )
-from network_pruning.types import BoolArray, FloatArray, Masks
+from network_pruning.types import BoolArray, FloatArray, Masks, Scores
 
 KINDS = ("weight", "unit")
+Rank = Callable[[keras.Model], dict[str, Scores]]
+"""The trained network -> scores of its units by group."""
+
+
+def rank_by_l2(dense: keras.Model) -> dict[str, Scores]:
+    """Returns the units' scores by their incoming l2 norm."""
+    return score_units(dense, "l2")
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,17 @@ class Cutter:
     are zeroed in.
     """
 
-    def __init__(self, dense: keras.Model, scope: str) -> None:
-        """Scores the units.
+    def __init__(self, dense: keras.Model, scope: str, rank: Rank = rank_by_l2) -> None:
+        """Takes a network.
 
         Args:
             dense: The trained network; not changed.
             scope: layer or global.
+            rank: Scores its units, called once where units are cut.
         """
         self.dense = dense
         self.scope = scope
-        self._scores = score_units(dense, "l2", groups=find_groups(dense))
+        self._rank = rank
         self._zeroed: keras.Model | None = None
 
     def weights(self, sparsity: float) -> Cut:
@@ -84,7 +93,7 @@ class Cutter:
         return Cut(self._zeroed, removed_share(masks), penalty)
 
     def units(self, sparsity: float, inputs: FloatArray | None = None) -> Cut:
-        """Removes the hidden units of smallest incoming l2 norm, one shot.
+        """Removes the hidden units of lowest score, one shot.
 
         Args:
             sparsity: Share of the units to remove.
@@ -117,6 +126,10 @@ class Cutter:
             for path, layer in leaf_layers(self.dense)
             if hasattr(layer, "kernel")
         }
+
+    @functools.cached_property
+    def _scores(self) -> dict[str, Scores]:
+        return self._rank(self.dense)
 
     def _unit_masks(self, sparsity: float) -> dict[str, BoolArray]:
         return keep_units(self._scores, sparsity=sparsity, scope=self.scope)

@@ -7,9 +7,8 @@ order and random layers are seeded by (seed, epoch), so nothing else needs remem
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +23,7 @@ from network_pruning.jobs.devices import (
     is_chief,
     make_strategy,
 )
+from network_pruning.jobs.plans import FitPlan
 from network_pruning.jobs.trainings import (
     MONITORS,
     Epoch,
@@ -46,35 +46,6 @@ from network_pruning.training import (
 from network_pruning.types import Dataset
 
 OnEpoch = Callable[[int, Epoch, keras.Model], None]
-
-
-@dataclass(frozen=True)
-class FitPlan:
-    """How a network is trained.
-
-    Attributes:
-        epochs: Passes over the training split.
-        batch_size: Examples in a step, over all replicas together.
-        learning_rate: Of Adam; the first one under the cosine schedule.
-        seed: Names the order of the data and what random layers draw.
-        schedule: Constant, or falling to zero as half a cosine over all steps.
-        select_from: First epoch that may be chosen as the best.
-        distribute: none, mirrored or multi_worker.
-        jit: Whether to compile the step; None does for dense networks.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
-    schedule: Literal["constant", "cosine"] = "constant"
-    select_from: int = 0
-    distribute: Literal["none", "mirrored", "multi_worker"] = "none"
-    jit: bool | None = None
-
-    def steps(self, examples: int) -> int:
-        """Returns the number of updates in all."""
-        return self.epochs * -(-examples // self.batch_size)
 
 
 def fit(
@@ -117,11 +88,8 @@ def fit(
     trainer = _make_trainer(make_network, plan, data.size("train"), after_update)
     state = TrainingState(trainer, run, folder, identity, plan.distribute)
     history = state.restore()
-    start = len(history)
     run_epoch = _epoch_runner(trainer, data, plan)
-    epochs = range(start, plan.epochs)
-    bar = {"desc": folder, "unit": "epoch", "initial": start, "total": plan.epochs}
-    for epoch in tqdm(epochs, **bar, disable=None, leave=None):
+    for epoch in _epochs(plan, history, folder):
         try:
             numbers = run_epoch(epoch)
             network = export(state.read())
@@ -135,8 +103,22 @@ def fit(
             if on_epoch is not None:
                 on_epoch(epoch, history[-1], network)
     network = export(state.read())
-    training = Training(folder, history, {}, identity, plan.select_from)
+    made = len(history)
+    if not plan.epochs:
+        history = _take_as_it_is(network, data, plan, state)
+    training = Training(folder, history, {}, identity, plan.select_from, made)
     return _finish(network, training, state) if is_chief(plan.distribute) else training
+
+
+def _epochs(plan: FitPlan, history: list[Epoch], folder: str) -> Iterator[int]:
+    """Yields the epochs to go, under a bar, while there is patience left."""
+    start = len(history)
+    bar = {"desc": folder, "unit": "epoch", "initial": start, "total": plan.epochs}
+    epochs = range(start, plan.epochs)
+    for epoch in tqdm(epochs, **bar, disable=None, leave=None):
+        if _is_over(plan, history):
+            return
+        yield epoch
 
 
 def _make_trainer(
@@ -148,11 +130,8 @@ def _make_trainer(
     keras.backend.experimental.enable_tf_random_generator()
     with make_strategy(plan.distribute).scope():
         keras.utils.set_random_seed(plan.seed)
-        trainer = Trainer(make_network(), after_update)
-        rate: Any = plan.learning_rate
-        if plan.schedule == "cosine":
-            rate = keras.optimizers.schedules.CosineDecay(rate, plan.steps(examples))
-        trainer.compile(optimizer=keras.optimizers.Adam(rate))
+        trainer = Trainer(make_network(), after_update, plan.l2_decay)
+        trainer.compile(optimizer=plan.make_optimizer(trainer.network, examples))
         trainer.optimizer.build(trainer.network.trainable_variables)
     return trainer
 
@@ -164,18 +143,22 @@ def _epoch_runner(
     keys = ("loss", "cross_entropy", "accuracy")
     if data.in_memory and plan.distribute == "none":
         jit = is_dense(trainer.network) if plan.jit is None else plan.jit
-        loop = ResidentLoop(trainer, data.x_train, data.y_train, plan.batch_size, jit)
+        split, augment = (data.x_train, data.y_train), plan.make_augment()
+        loop = ResidentLoop(trainer, *split, plan.batch_size, jit, augment)
 
         def run_resident(epoch: int) -> Epoch:
             reseed(trainer.network, plan.seed, epoch)
             order = np.random.default_rng([plan.seed, epoch])
-            return loop.epoch(order.permutation(data.size("train")))
+            rows = order.permutation(data.size("train"))
+            return loop.epoch(rows, (plan.seed, epoch))
 
         return run_resident
 
     def run_batches(epoch: int) -> Epoch:
         reseed(trainer.network, plan.seed, epoch)
-        batches = data.batches("train", plan.batch_size, seed=[plan.seed, epoch])
+        batches = data.batches(
+            "train", plan.batch_size, [plan.seed, epoch], plan.make_augment()
+        )
         fitted = trainer.fit(distributed(batches), verbose=0, callbacks=[StopAtNan()])
         return {key: float(fitted.history[key][0]) for key in keys}
 
@@ -190,16 +173,51 @@ class StopAtNan(keras.callbacks.Callback):
         check_finite(logs["loss"], batch + 1)
 
 
+def _is_over(plan: FitPlan, history: list[Epoch]) -> bool:
+    """Returns whether the chief, who alone knows the history, has lost patience."""
+    if not plan.early_stopping:
+        return False
+    mine = is_chief(plan.distribute) and plan.is_over(history)
+    return bool(chief_number(plan.distribute, int(mine)))
+
+
+def _take_as_it_is(
+    network: keras.Model, data: Dataset, plan: FitPlan, state: TrainingState
+) -> list[Epoch]:
+    """Keeps a network that is not to be trained.
+
+    Returns:
+        A history of one entry: what the network does.
+
+    Raises:
+        ValueError: If it gives no numbers.
+    """
+    try:
+        numbers = _measure(network, data, "train", "") | _validate(network, data)
+        if is_chief(plan.distribute):
+            _save_best(network, [numbers], plan, state)
+        return [numbers]
+    except DivergedError:
+        raise ValueError(
+            f"model {network.name!r} gives outputs that are no numbers, expected "
+            "trained weights: look at --model and --input_range"
+        ) from None
+
+
 def _validate(network: keras.Model, data: Dataset) -> Epoch:
-    logits, labels = predict_split(network, data, "valid")
+    return _measure(network, data, "valid", "val_")
+
+
+def _measure(network: keras.Model, data: Dataset, split: str, prefix: str) -> Epoch:
+    logits, labels = predict_split(network, data, split)
     penalty = float(tf.add_n([tf.constant(0.0), *network.losses]))
     if not (np.isfinite(logits).all() and np.isfinite(penalty)):
         raise DivergedError("the validation loss is no number after epoch")
     cross_entropy = metrics.cross_entropy(logits, labels)
     return {
-        "val_loss": cross_entropy + penalty,
-        "val_cross_entropy": cross_entropy,
-        "val_accuracy": metrics.accuracy(logits, labels),
+        f"{prefix}loss": cross_entropy + penalty,
+        f"{prefix}cross_entropy": cross_entropy,
+        f"{prefix}accuracy": metrics.accuracy(logits, labels),
     }
 
 

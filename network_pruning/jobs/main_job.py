@@ -26,10 +26,9 @@ from network_pruning.jobs.manifest import write_manifest
 from network_pruning.jobs.trainings import Training
 from network_pruning.runs import RunDir, hold_run, replace_run, retrain_folder
 from network_pruning.types import Dataset
+from network_pruning.views import rescaled
 
 log = logging.getLogger(__name__)
-
-MLP_OPTIONS = ("widths", "use_bias", "activation", "batch_norm", "dropout")
 
 
 def run(
@@ -131,18 +130,12 @@ def _load(config: SweepConfig, load_data: Callable[..., Any]) -> Dataset:
             f"dataset {data.name} has several labels an image, the sweep learns one: "
             "choose a set with one class an image"
         )
-    return data
+    return rescaled(data, *config.input_range)
 
 
 def _network_maker(
     config: SweepConfig, data: Dataset, build_model: Callable[..., keras.Model]
 ) -> Callable[[], keras.Model]:
-    return functools.partial(
-        build_model,
-        config.model,
-        data.input_shape,
-        data.num_classes,
-        l1=config.l1_reg,
-        l2=config.l2_reg,
-        **{name: getattr(config, name) for name in MLP_OPTIONS},
-    )
+    shape, classes = data.input_shape, data.num_classes
+    options = config.network_options()
+    return functools.partial(build_model, config.model, shape, classes, **options)

@@ -24,7 +24,7 @@ from network_pruning.graph import leaf_layers
 from network_pruning.jobs import cells
 from network_pruning.jobs.boards import show_sweep
 from network_pruning.jobs.manifest import command
-from network_pruning.jobs.sweep import Measured, which_epoch
+from network_pruning.jobs.sweep import Measured, make_cutter, which_epoch
 from network_pruning.jobs.trainings import Training
 from network_pruning.runs import RunDir
 from network_pruning.types import Dataset
@@ -49,7 +49,7 @@ def write(
     run.write_text("results.csv", write_table(header, lines))
     _curves(trainings, run)
     _sweep_figures(rows, list(measured.latencies.values()), run)
-    _histograms(config, trainings, rows, run)
+    _histograms(config, data, trainings, rows, run)
     shown = sorted((run.path / "figures").glob("*.png"))
     show_sweep(run.path / "tensorboard", rows, config.as_dict(), shown)
     run.write_text("report.md", _report(config, data, trainings, rows, run))
@@ -58,8 +58,12 @@ def write(
 def _curves(trainings: Mapping[int, Training], run: RunDir) -> None:
     histories = [training.history for training in trainings.values()]
     keys = histories[0][0]
+    longest = max(map(len, histories))
     curves = {
-        key: np.array([[epoch[key] for epoch in history] for history in histories])
+        key: np.array([
+            [epoch[key] for epoch in history] + [np.nan] * (longest - len(history))
+            for history in histories
+        ])
         for key in keys
     }
     run.write("figures/loss_accuracy.png", lambda p: figures.training_curves(curves, p))
@@ -108,6 +112,7 @@ def _spread_over(
 
 def _histograms(
     config: SweepConfig,
+    data: Dataset,
     trainings: Mapping[int, Training],
     rows: Sequence[Row],
     run: RunDir,
@@ -125,14 +130,11 @@ def _histograms(
             name = f"figures/{stem}_{norm}_k={k}.png"
             frames.append(run.path / name)
             if not run.exists(name):
-                cutter = cutter or _cutter(config, trainings[seed], run)
+                if cutter is None:
+                    cutter = make_cutter(config, data, trainings[seed], run, seed)
                 kernels = cutter.kernels(kind, k)
                 run.write(name, functools.partial(draw, kernels, k))
         run.write(f"figures/{stem}.gif", functools.partial(figures.gif, frames))
-
-
-def _cutter(config: SweepConfig, training: Training, run: RunDir) -> cells.Cutter:
-    return cells.Cutter(training.load(run, which_epoch(config)), config.scope)
 
 
 def _report(
@@ -193,9 +195,9 @@ def _caption(config: SweepConfig) -> str:
         else "one shot, nothing retrained"
     )
     return (
-        f"Test split, {how}; scope {config.scope}. k is the fraction removed, loss is "
-        "cross entropy (nats) plus the penalty of the masked kernels, ± one sd over "
-        "seeds. The output layer is never pruned."
+        f"Test split, {how}; scope {config.scope}, units ranked by {config.criterion}. "
+        "k is the fraction removed, loss is cross entropy (nats) plus the penalty of "
+        "the masked kernels, ± one sd over seeds. The output layer is never pruned."
     )
 
 
@@ -205,8 +207,11 @@ def _chosen(config: SweepConfig, trainings: Mapping[int, Training]) -> str:
     for seed, training in trainings.items():
         epoch = training.chosen(which_epoch(config))
         numbers = training.history[epoch]
+        which = f"{epoch + 1} of {len(training.history)}"
+        if training.epochs == 0:
+            which = "as it was given"
         lines.append(
-            f"| {seed} | {epoch + 1} of {len(training.history)} "
+            f"| {seed} | {which} "
             f"| {numbers['val_loss']:.4f} | {numbers['val_accuracy']:.4f} |"
         )
     return "\n".join(lines)

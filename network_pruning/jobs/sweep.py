@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from typing import TypeVar
 import tf_keras as keras
 from tqdm import tqdm
 
-from network_pruning.configs import SweepConfig
+from network_pruning.configs import SweepConfig, is_model_file
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.cost import CostCard, Exports, cost_card, export
 from network_pruning.evaluation.predict import predict_split
@@ -30,14 +30,18 @@ from network_pruning.evaluation.rows import (
     write_latency,
     write_rows,
 )
+from network_pruning.graph import fingerprint
 from network_pruning.jobs import cells
 from network_pruning.jobs.boards import TrainingBoard
 from network_pruning.jobs.devices import is_chief
-from network_pruning.jobs.fit import FitPlan, fit
+from network_pruning.jobs.fit import fit
+from network_pruning.jobs.plans import retraining_plan, training_plan, weights_plan
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.pruning import gradual
+from network_pruning.pruning.criteria import score_units
 from network_pruning.runs import DamagedFile, RunDir
-from network_pruning.types import Dataset
+from network_pruning.types import Dataset, Price, Scores
+from network_pruning.views import without_test
 
 log = logging.getLogger(__name__)
 
@@ -135,20 +139,15 @@ def _train(
 ) -> Training:
     folder = f"checkpoints/seed={seed}"
     identity = f"{config.digest('training')}-{data.fingerprint[:16]}"
+    if is_model_file(config.model):
+        identity += f"-{fingerprint(make_network())[:16]}"
     if not config.force_train and is_chief(config.distribute):
         _share(config, run, folder, identity)
-    plan = FitPlan(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        seed=seed,
-        distribute=config.distribute,
-    )
     board = run.path / "tensorboard" / f"seed={seed}"
     return fit(
         make_network,
         data,
-        plan,
+        training_plan(config, seed),
         run,
         folder,
         identity=identity,
@@ -205,10 +204,53 @@ def measure_all(
     for key in tqdm(missing, desc="sweep", unit="network", disable=None):
         seed = key[0]
         if seed not in cutters:
-            dense = trainings[seed].load(run, which_epoch(config))
-            cutters = {seed: cells.Cutter(dense, config.scope)}
+            training = trainings[seed]
+            cutters = {seed: make_cutter(config, data, training, run, seed)}
         measured.add(*_measure(config, data, cutters[seed], run, key))
     return measured
+
+
+def make_cutter(
+    config: SweepConfig, data: Dataset, training: Training, run: RunDir, seed: int
+) -> cells.Cutter:
+    """Returns what cuts a training's network.
+
+    Its units are ranked once: scores/seed=<seed>.npz keeps what --criterion says.
+    """
+
+    def rank(dense: keras.Model) -> dict[str, Scores]:
+        name = f"scores/seed={seed}.npz"
+        if run.exists(name):
+            return _read_scores(run, name)
+        options = config.score_options()
+        seen = without_test(data)
+        scores = score_units(dense, config.criterion, seen, seed=seed, **options)
+        _write_scores(scores, run, name)
+        return scores
+
+    dense = training.load(run, which_epoch(config))
+    return cells.Cutter(dense, config.scope, rank)
+
+
+def _write_scores(scores: Mapping[str, Scores], run: RunDir, name: str) -> None:
+    arrays = {}
+    for group, found in scores.items():
+        arrays[f"{group}:values"] = found.values
+        if found.standard_error is not None:
+            arrays[f"{group}:standard_error"] = found.standard_error
+    run.write_arrays(name, arrays)
+
+
+def _read_scores(run: RunDir, name: str) -> dict[str, Scores]:
+    arrays = run.read_arrays(name)
+    end = ":values"
+    return {
+        key.removesuffix(end): Scores(
+            values, arrays.get(key.removesuffix(end) + ":standard_error"), Price()
+        )
+        for key, values in arrays.items()
+        if key.endswith(end)
+    }
 
 
 def which_epoch(config: SweepConfig) -> str:
@@ -285,19 +327,9 @@ def _retrain(
     key: Key,
 ) -> cells.Cut:
     seed, k, kind = key
-    plan = FitPlan(
-        epochs=config.finetune_epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.finetune_learning_rate,
-        seed=seed,
-        schedule="cosine",
-    )
     folder = f"finetune/seed={seed}/{kind}-k={k}"
     if kind == "weight":
-        # Only epochs after the schedule's end have the sparsity that is asked for.
-        plan = dataclasses.replace(
-            plan, jit=False, select_from=config.finetune_epochs // 2
-        )
+        plan = weights_plan(config, seed)
         steps = plan.steps(data.size("train"))
         training = fit(
             lambda: cells.retrainable_weights(dense, k, steps),
@@ -310,6 +342,7 @@ def _retrain(
             export=functools.partial(gradual.strip, check=False),
         )
     else:
+        plan = retraining_plan(config, seed)
         training = fit(lambda: cut.network, data, plan, run, folder)
     network = training.load(run, which_epoch(config))
     achieved = cells.zeros(network) if kind == "weight" else cut.achieved

@@ -41,6 +41,9 @@ class Training:
         digests: sha256 of each model file by name (val_loss, val_accuracy, last).
         identity: Names the settings and data it came from.
         select_from: First epoch that could be the best.
+        epochs: Passes made: fewer than planned after early stopping; 0 where the
+            network was taken as it was, and the one entry of the history is what it
+            does. None in files of older versions: as many as the history has.
     """
 
     folder: str
@@ -48,6 +51,7 @@ class Training:
     digests: dict[str, str]
     identity: str = ""
     select_from: int = 0
+    epochs: int | None = None
 
     def chosen(self, which: str) -> int:
         """Returns the epoch (from 0) of a file: val_loss, val_accuracy or last."""
@@ -91,8 +95,8 @@ def check_identity(theirs: str, ours: str, run: RunDir, folder: str) -> None:
     if theirs != ours:
         raise ValueError(
             f"{run.path / folder} holds a training of other settings or data (the "
-            "dataset has changed): give this run another --experiment_id, or "
-            f"{RETRAIN}"
+            "dataset or the model file has changed): give this run another "
+            f"--experiment_id, or {RETRAIN}"
         )
 
 

@@ -35,7 +35,7 @@ def test_the_folder_holds_what_was_promised(tiny_run):
     expected |= {"figures/pruned_weights.gif", "figures/pruned_units.gif"}
     tables = ("results", "rows", "latency", "history")
     expected |= {f"{name}.csv" for name in tables}
-    expected |= {"config.json", "manifest.json", "report.md"}
+    expected |= {"config.json", "manifest.json", "report.md", "scores/seed=0.npz"}
     names = ("val_loss.keras", "val_accuracy.keras", "last.keras", "training.json")
     expected |= {f"checkpoints/seed=0/{name}" for name in names}
     expected |= {

@@ -1,0 +1,66 @@
+"""Augmented batches, against a twin that moves one image at a time."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from network_pruning.augmentation import batch_seeds, draw, make_augment
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).random((40, 6, 5, 2), np.float32)
+
+
+def slow_augment(images, drawn, shift, black, flips):
+    moved = np.full_like(images, black)
+    _, height, width, _ = images.shape
+    for n, (down, right, mirrored) in enumerate(drawn):
+        for i in range(height):
+            for j in range(width):
+                column = width - 1 - j if flips and mirrored else j
+                y, x = i + down - shift, column + right - shift
+                if 0 <= y < height and 0 <= x < width:
+                    moved[n, i, j] = images[n, y, x]
+    return moved
+
+
+@pytest.mark.parametrize("black", [0.0, -1.0])
+@pytest.mark.parametrize(("kind", "shift"), [("shift", 2), ("flip_shift", 1)])
+def test_each_image_is_moved_as_drawn(images, kind, shift, black):
+    seed = tf.constant([3, 4])
+    augment = tf.function(make_augment(kind, shift, black))
+    drawn = draw(seed, len(images), shift).numpy()
+    flips = kind == "flip_shift"
+    expected = slow_augment(images, drawn, shift, black, flips)
+    np.testing.assert_array_equal(augment(images, seed), expected)
+    np.testing.assert_array_equal(augment(images, seed), expected)
+    assert (augment(images, tf.constant([3, 5])).numpy() != expected).any()
+
+
+def test_every_move_is_drawn_equally_often():
+    drawn = draw(tf.constant([1, 2]), 30_000, 2).numpy()
+    for column, ends in enumerate((5, 5, 2)):
+        counts = np.bincount(drawn[:, column])
+        np.testing.assert_allclose(counts, 30_000 / ends, rtol=0.06)
+    assert abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.03
+
+
+def test_none_changes_nothing():
+    assert make_augment("none", 2) is None
+
+
+def test_batch_seeds_are_those_of_the_datasets(few_examples=7):
+    from data.arrays import ArrayDataset
+
+    part = np.zeros((few_examples, 1, 1, 1), np.float32), np.arange(few_examples)
+    data = ArrayDataset(
+        "x", dict.fromkeys(("train", "valid", "test"), part), num_classes=7
+    )
+
+    def show(images, pair):
+        return tf.zeros_like(images, tf.int32) + tf.reshape(pair, [1, 1, 1, 2])
+
+    batches = data.batches("train", 3, [5, 6], show)
+    seen = [images.numpy()[0, 0, 0] for images, _ in batches]
+    np.testing.assert_array_equal(seen, batch_seeds((5, 6), 3))
