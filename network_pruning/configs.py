@@ -192,7 +192,7 @@ class SweepConfig:
         _check_seeds(self.seeds)
         _check_kinds(self.kinds)
         _check_id(self.experiment_id)
-        _check_image_size(self.image_size)
+        check_image_size(self.image_size)
         if not self.output_dir:
             raise ValueError("output_dir: got none, expected a folder, . for this one")
         if self.distribute == "multi_worker":
@@ -353,7 +353,15 @@ def _check_recipe(config: SweepConfig) -> None:
             f"milestones: got {_words(config.milestones)}, expected epochs or shares "
             "of them above 0, as in --milestones=0.5,0.75"
         )
-    low_high = config.input_range
+    check_input_range(config.input_range)
+
+
+def check_input_range(low_high: tuple[float, ...]) -> None:
+    """Refuses what is no low,high.
+
+    Raises:
+        ValueError: If there are not two numbers, the second above the first.
+    """
     finite = all(map(math.isfinite, low_high))
     if len(low_high) != 2 or not finite or low_high[0] >= low_high[1]:
         raise ValueError(
@@ -373,7 +381,12 @@ def _check_number(name: str, value: float) -> None:
         raise ValueError(f"{name}: got {value}, expected a number {expected}")
 
 
-def _check_image_size(size: tuple[int, ...] | None) -> None:
+def check_image_size(size: tuple[int, ...] | None) -> None:
+    """Refuses what is no height,width.
+
+    Raises:
+        ValueError: If there are not two positive numbers.
+    """
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise ValueError(
             f"image_size: got {','.join(map(str, size))}, expected height,width as in "

@@ -173,9 +173,13 @@ def test_options_are_those_of_the_network(tmp_path):
     make_network().save(tmp_path / "a.keras")
     path = str(tmp_path / "a.keras")
     assert models.options(path) == ()
-    with pytest.raises(ValueError, match="got 'widths', expected none: the file says all"):
+    with pytest.raises(
+        ValueError, match="got 'widths', expected none: the file says all"
+    ):
         models.check_options(path, {"widths": (3,)})
-    with pytest.raises(ValueError, match="no option depth, it has widths, use_bias"):
+    with pytest.raises(
+        ValueError, match="got .depth., expected one of widths, use_bias"
+    ):
         models.build("mlp", SHAPE, CLASSES, depth=3)
 
 

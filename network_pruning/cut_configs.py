@@ -1,0 +1,287 @@
+"""The flags of the commands that rank and cut the units of a trained network."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from network_pruning.configs import check_image_size, check_input_range, flag
+from network_pruning.criterion_flags import check_criterion, read_option
+
+COSTS = ("params", "macs", "bytes", "latency")
+EXPORTS = ("tflite", "int8", "saved_model")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which trained network, and on which images."""
+
+    model: str = flag(
+        "mlp",
+        "Trained network: path/to/a.keras or .h5, a SavedModel folder, or the name of "
+        "a network that network_pruning.train has trained under --output_dir.",
+    )
+    model_checkpoint: str | None = flag(
+        None, "File of the network, where --model is only its name.", "view"
+    )
+    dataset: str = flag(
+        "digits",
+        "Images: digits (MNIST), fashion, uci_digits (embedded, needs no network), any "
+        "tensorflow-datasets name, a folder or a .npz.",
+    )
+    input_range: tuple[float, ...] = flag(
+        (0.0, 1.0), "Low,high: what black and white are when fed to the network."
+    )
+    num_valid: int | None = flag(
+        None,
+        "Validation images taken from the training split; by default 10000, or a fifth "
+        "where there are fewer than 20000.",
+    )
+    split: Literal["random", "first"] = flag(
+        "random", "Which images validate: a seeded draw, or the first num_valid."
+    )
+    image_size: tuple[int, int] | None = flag(
+        None, "Height,width to resize images to, where their sizes differ."
+    )
+    monitor: Literal["val_loss", "val_accuracy"] = flag(
+        "val_loss", "Which epoch of a finished training is taken: the best by this."
+    )
+    seed: int = flag(
+        0, "Which seed of a finished training is taken, and seed of what is drawn here."
+    )
+    criterion: str = flag("l2", "What ranks the units, by name.")
+    criterion_options: tuple[str, ...] = flag(
+        (), "Options of the criterion: name=value, comma separated."
+    )
+    output_dir: str = flag("results", "Folder of all runs.", "view")
+
+    def __post_init__(self) -> None:
+        """Judges every value.
+
+        Raises:
+            ValueError: In one line, for the first unfit value.
+        """
+        check_input_range(self.input_range)
+        check_image_size(self.image_size)
+        check_criterion(self.criterion, self.criterion_options)
+        if self.seed < 0:
+            raise ValueError(f"seed: got {self.seed}, expected a whole number >= 0")
+        if not self.output_dir:
+            raise ValueError("output_dir: got none, expected a folder, . for this one")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns every field as JSON can hold it."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def score_options(self) -> dict[str, Any]:
+        """Returns the options of the criterion, numbers as Python's."""
+        return dict(map(read_option, self.criterion_options))
+
+    def digest(self) -> str:
+        """Returns 8 hex digits that change with any field that is no view.
+
+        Fields at their default are left out, so that a later version with more fields
+        still knows its old runs.
+        """
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        default = json.loads(json.dumps({n: f.default for n, f in fields.items()}))
+        chosen = {
+            name: value
+            for name, value in self.as_dict().items()
+            if fields[name].metadata["changes"] != "view" and value != default[name]
+        }
+        text = json.dumps(chosen, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def source(self) -> str:
+        """What `models.build` is asked for: a file, or a network's name."""
+        return self.model_checkpoint or self.model
+
+
+@dataclass(frozen=True)
+class RankConfig(NetworkConfig):
+    """Scores every unit of a network by a criterion."""
+
+    layer: str | None = flag(
+        None, "Rank one group alone: the name of the layer that makes it."
+    )
+    estimator: str | None = flag(
+        None,
+        "Of shapley: permutation, kernel, exact or legacy; short for "
+        "--criterion_options=estimator=...",
+    )
+    samples: int | None = flag(
+        None, "Of shapley: coalitions or permutations; short for ...=samples=..."
+    )
+    extend: int = flag(
+        0, "Draw so many samples more than the finished ranking has.", "view"
+    )
+
+    def __post_init__(self) -> None:
+        """Judges every value.
+
+        Raises:
+            ValueError: In one line, for the first unfit value.
+        """
+        check_criterion(self.criterion, self.all_options)
+        super().__post_init__()
+        for name in ("samples", "extend"):
+            value = getattr(self, name)
+            if value is not None and value < (0 if name == "extend" else 1):
+                raise ValueError(f"{name}: got {value}, expected a positive number")
+
+    @property
+    def all_options(self) -> tuple[str, ...]:
+        """Options of the criterion, the short flags among them."""
+        short = {"estimator": self.estimator, "samples": self.samples}
+        given = [
+            f"{name}={value}" for name, value in short.items() if value is not None
+        ]
+        return (*self.criterion_options, *given)
+
+    def score_options(self) -> dict[str, Any]:
+        """Returns the options of the criterion, numbers as Python's."""
+        return dict(map(read_option, self.all_options))
+
+
+@dataclass(frozen=True)
+class PruneConfig(NetworkConfig):
+    """Cuts the units of a network, retrains it, hands it back."""
+
+    scores: str | None = flag(
+        None,
+        "A finished ranking instead of --criterion: its folder, or its scores.npz.",
+        "training",
+    )
+    keep: tuple[int, ...] | None = flag(
+        None, "Units to keep of each group, in graph order (see --plan)."
+    )
+    sparsity: float | None = flag(None, "Share of the units to remove, in [0,1).")
+    budget: tuple[str, ...] | None = flag(
+        None,
+        "Share of the dense cost that may remain: macs:0.5; also params, bytes, "
+        "latency, several with commas.",
+    )
+    max_drop: float | None = flag(
+        None,
+        "Cut as deep as the validation accuracy, before any retraining, falls by no "
+        "more than this: 0.01 is one point.",
+    )
+    retrain: bool = flag(
+        False, "Cut nothing: retrain the network, pruned earlier, as it is."
+    )
+    scope: Literal["layer", "global"] = flag(
+        "layer", "Whether every layer loses the share, or all of them together."
+    )
+    round_to: int = flag(1, "Keep multiples of this many units, rounded up.")
+    steps: int = flag(
+        1, "Cut in so many steps, each ranked and retrained after the one before."
+    )
+    plan: bool = flag(
+        False, "Say what would be cut, tensor by tensor, and do nothing.", "view"
+    )
+    retrain_epochs: int = flag(0, "Epochs of retraining after each step.")
+    batch_size: int = flag(128, "Images in a step of the retraining.")
+    optimizer: Literal["adam", "sgd"] = flag("adam", "Optimiser of the retraining.")
+    learning_rate: float = flag(0.001, "Its first step size; it falls as a cosine.")
+    momentum: float = flag(0.9, "Momentum of sgd.")
+    nesterov: bool = flag(False, "Whether the momentum of sgd is Nesterov's.")
+    weight_decay: float = flag(0.0, "Decay of every kernel.")
+    augment: Literal["none", "shift", "flip_shift"] = flag(
+        "none", "Change of the training images, as network_pruning.train has it."
+    )
+    shift: int = flag(2, "Pixels of --augment.")
+    early_stopping: int = flag(
+        0, "End a retraining after so many epochs without a better --monitor."
+    )
+    export: tuple[str, ...] = flag(
+        (), "Files beside the .keras: tflite, int8, saved_model.", "view"
+    )
+    run_name: str | None = flag(
+        None, "Name of this cut's folder; by default made from the settings.", "view"
+    )
+
+    def __post_init__(self) -> None:
+        """Judges every value.
+
+        Raises:
+            ValueError: In one line, for the first unfit value.
+        """
+        super().__post_init__()
+        self._check_what()
+        self.budgets()
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+            raise ValueError(
+                f"sparsity: got {self.sparsity}, expected a share to remove in [0,1)"
+            )
+        if self.max_drop is not None and not 0 <= self.max_drop < 1:
+            raise ValueError(
+                f"max_drop: got {self.max_drop}, expected a drop of accuracy in [0,1), "
+                "0.01 for one point"
+            )
+        if self.keep is not None and (not self.keep or min(self.keep) < 1):
+            raise ValueError(
+                f"keep: got {self.keep}, expected at least one unit of every group"
+            )
+        if unknown := [name for name in self.export if name not in EXPORTS]:
+            raise ValueError(
+                f"export: got {unknown[0]!r}, expected some of {', '.join(EXPORTS)}"
+            )
+        self._check_numbers()
+
+    def _check_what(self) -> None:
+        ways = {name: getattr(self, name) for name in ("keep", "sparsity", "budget")}
+        ways |= {"max_drop": self.max_drop, "retrain": self.retrain or None}
+        given = [f"--{name}" for name, value in ways.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"got {' and '.join(given) or 'no cut'}, expected exactly one of "
+                + ", ".join(f"--{name}" for name in ways)
+            )
+        if self.retrain and not self.retrain_epochs:
+            raise ValueError("retrain: got --retrain_epochs=0, expected at least 1")
+        if self.max_drop is not None and self.steps > 1:
+            raise ValueError("max_drop: got --steps above 1, expected a single cut")
+        if self.scores is not None and self.steps > 1:
+            raise ValueError(
+                "scores: got --steps above 1, whose later cuts need scores of the "
+                "networks between: give --criterion instead"
+            )
+
+    def _check_numbers(self) -> None:
+        for name in ("steps", "round_to", "batch_size", "learning_rate", "shift"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}: got {value}, expected a number above 0")
+        for name in ("retrain_epochs", "early_stopping", "weight_decay"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}: got {value}, expected a number of 0 or more")
+
+    def budgets(self) -> dict[str, float] | None:
+        """Returns the shares that may remain by cost, or None.
+
+        Raises:
+            ValueError: If one cannot be read.
+        """
+        if self.budget is None:
+            return None
+        found = {}
+        for word in self.budget:
+            name, _, text = word.partition(":")
+            try:
+                share = float(text)
+            except ValueError:
+                share = math.nan
+            if name not in COSTS or not 0 < share <= 1:
+                raise ValueError(
+                    f"budget: got {word!r}, expected cost:share, the share that may "
+                    f"remain in (0,1], as in macs:0.5; costs are {', '.join(COSTS)}"
+                )
+            found[name] = share
+        return found
