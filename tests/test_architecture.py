@@ -14,6 +14,7 @@ ARITHMETIC = (
     "network_pruning.configs",
     "network_pruning.cli",
     "network_pruning.pruning.masks",
+    "network_pruning.pruning.shapley",
     "network_pruning.evaluation.metrics",
     "network_pruning.evaluation.rows",
     "network_pruning.evaluation.tables",
