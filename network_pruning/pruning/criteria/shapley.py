@@ -74,6 +74,7 @@ def score(
         ValueError: If there are no data, or an option is unknown or out of place.
     """
     _check(estimator, samples, kept, tolerance)
+    _check_kept(groups, kept or {})
 
     def estimate(group: UnitGroup, game: Coalitions, state: dict[str, Any]) -> Estimate:
         if estimator == "exact":
@@ -111,4 +112,18 @@ def _check(
             raise ValueError(
                 f"estimator {estimator!r}: got {name}={option!r}, expected none: it "
                 "makes no use of it."
+            )
+
+
+def _check_kept(groups: Sequence[UnitGroup], kept: Mapping[str, int]) -> None:
+    sizes = {group.name: group.n_units for group in groups}
+    for name, count in kept.items():
+        if name not in sizes:
+            raise ValueError(
+                f"kept: got the group {name!r}, expected one of {list(sizes)}."
+            )
+        if not 1 <= count <= sizes[name]:
+            raise ValueError(
+                f"kept: got {count} for group {name!r}, expected 1 to {sizes[name]} "
+                "units."
             )
