@@ -218,22 +218,21 @@ class _Below:
 
     Attributes:
         sides: What calls that depend on the coalition read from below.
-        shares: Units' contributions [units, n * width], with a linear consumer.
-        base: Its pre-activation without the units.
+        shares: With a linear consumer: units' contributions to its pre-activation, and
+            last its pre-activation without them [units + 1, n * width].
         labels: [n].
         counts: Bool [n], False for padding.
     """
 
     sides: list[tf.Tensor]
     shares: tf.Tensor | None
-    base: tf.Tensor | None
     labels: tf.Tensor
     counts: tf.Tensor
 
     @property
     def nbytes(self) -> int:
         """Size of the tensors."""
-        held = [x for x in (*self.sides, self.shares, self.base) if x is not None]
+        held = [x for x in (*self.sides, self.shares) if x is not None]
         return sum(x.dtype.size * math.prod(x.shape) for x in held)
 
 
@@ -326,8 +325,8 @@ class _CutNetwork:
         Returns:
             What they have in common.
         """
-        sides, shares, base = self._below(images)
-        return _Below(list(sides), shares, base, labels, counts)
+        sides, shares = self._below(images)
+        return _Below(list(sides), shares, labels, counts)
 
     def judge(self, masks: tf.Tensor, below: _Below) -> tf.Tensor:
         """Runs the rest for some coalitions.
@@ -335,11 +334,9 @@ class _CutNetwork:
         Returns:
             Sum of the value over the images that count, float64 [masks].
         """
-        return self._above(
-            masks, below.sides, below.shares, below.base, below.labels, below.counts
-        )
+        return self._above(masks, below.sides, below.shares, below.labels, below.counts)
 
-    def _trace_below(self, images: tf.Tensor) -> tuple[Any, Any, Any]:
+    def _trace_below(self, images: tf.Tensor) -> tuple[Any, Any]:
         found: dict[Source, Any] = {((0, 0), 0): images}
 
         def apply(call: Call, args: Any, kwargs: Any) -> Any:
@@ -354,11 +351,12 @@ class _CutNetwork:
         replay(self.model, [images], apply)
         sides = [found[source] for source in self.sides]
         if self.entry is None:
-            return sides, None, None
+            return sides, None
         layer, x = self.plan.consumers[0].layer, found[self.entry]
         units, n = self._units_read(), self.group.n_units
         shares = contributions.contributions(layer, x, units, n)
-        return sides, shares, contributions.base(layer, x, units)
+        base = tf.reshape(contributions.base(layer, x, units), [1, -1])
+        return sides, tf.concat([shares, base], axis=0)
 
     def _units_read(self) -> npt.NDArray[np.int64]:
         layer = self.plan.consumers[0].layer
@@ -369,14 +367,14 @@ class _CutNetwork:
         masks: tf.Tensor,
         sides: list[tf.Tensor],
         shares: Any,
-        base: Any,
         labels: tf.Tensor,
         counts: tf.Tensor,
     ) -> tf.Tensor:
         """Returns the sums of `judge`; a row is an image under one coalition."""
         m, n = masks.shape[0], labels.shape[0]
         known = {s: _tiled(x, m) for s, x in zip(self.sides, sides, strict=True)}
-        gated = gated_interpreter(self.groups, self._slots(tf.repeat(masks, n, axis=0)))
+        vector = self._slots(tf.repeat(masks, n, axis=0))
+        gated = gated_interpreter(self.groups, vector)
 
         def apply(call: Call, args: Any, kwargs: Any) -> Any:
             key = _key(call)
@@ -384,11 +382,15 @@ class _CutNetwork:
                 made = enumerate(tf.nest.flatten(call.node.outputs))
                 values = [known.get((key, i)) for i, _ in made]
                 return tf.nest.pack_sequence_as(call.node.outputs, values)
-            if self.linear and key == _key(self.plan.consumers[0]):
-                pre = tf.matmul(tf.cast(masks, base.dtype), shares)
-                pre = tf.reshape(pre, [m, *base.shape]) + base
-                return call.layer.activation(tf.reshape(pre, [m * n, *base.shape[1:]]))
-            return gated(call, args, _at_inference(call, kwargs))
+            kwargs = _at_inference(call, kwargs)
+            # All other units are present: masking them too would only cost time.
+            if id(call.layer) not in self.plan.layers:
+                return call.layer(*args, **kwargs)
+            if not self.linear:
+                return gated(call, args, kwargs)
+            pre = _coalition_sums(masks, shares)
+            pre = tf.reshape(pre, [m * n, *call.node.outputs.shape[1:]])
+            return call.layer.activation(pre)
 
         outputs = replay(self.model, [known.get(((0, 0), 0))], apply)
         logits = _logits(tf.nest.flatten(outputs)[0])
@@ -405,6 +407,12 @@ class _CutNetwork:
         rows = masks.shape[0]
         ones = tf.ones([rows, before], tf.bool), tf.ones([rows, after], tf.bool)
         return tf.concat([ones[0], masks, ones[1]], axis=1)
+
+
+def _coalition_sums(masks: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of the shares present, and of the last one, for each mask."""
+    last = tf.ones([masks.shape[0], 1], tf.bool)
+    return tf.matmul(tf.cast(tf.concat([masks, last], axis=1), shares.dtype), shares)
 
 
 def _tiled(x: tf.Tensor, times: int) -> tf.Tensor:

@@ -37,8 +37,8 @@ BATCH = 256
 LEAST_PAIRS = 8
 """Pairs of samples before a spread is trusted to decide anything."""
 
-RIDGE = 1e-10
-"""Of the mean diagonal, plus one; decides only what the samples leave open."""
+SINGULAR = 1e-10
+"""Eigenvalues below this share of the largest count as zero."""
 
 
 @dataclass(frozen=True)
@@ -586,7 +586,7 @@ def kernel(
         ValueError: If samples is below 1, or `earlier` is of another stream.
     """
     pairs = _pairs(samples)
-    if n == 1 or samples >= 2.0**n - 2:
+    if n == 1 or samples >= 2**n - 2:
         return _kernel_enumerated(game, n, earlier, checkpoint)
     scheme = _Kernel(n, _seed(seed))
     return _sample(scheme, game, n, pairs, cut, earlier, checkpoint)
@@ -612,9 +612,8 @@ def constrained_fit(
     """Fits an additive game, its values summing to v(all) - v(none).
 
     With phi = (v(all) - v(none)) / n + u and sum u = 0: u = M Z'W y, where M is the
-    inverse of A = Z'WZ on the vectors that sum to zero,
-    A^-1 - A^-1 1 1' A^-1 / (1' A^-1 1). A tiny ridge on u decides what the samples
-    leave open: players never told apart share evenly.
+    pseudo-inverse of P Z'WZ P and P takes the mean away. So u is of minimum norm, the
+    limit of a ridge that vanishes: players the samples never tell apart share evenly.
 
     Args:
         masks: Z, coalitions [m, n].
@@ -629,12 +628,10 @@ def constrained_fit(
     n = z.shape[1]
     share = (ends[1] - ends[0]) / n
     y = values - ends[0] - z.sum(axis=1) * share
-    a = z.T @ (weights[:, None] * z)
-    a += RIDGE * (np.trace(a) / n + 1) * np.eye(n)
-    inverse = np.linalg.inv(a)
-    row = inverse.sum(axis=0)
-    m = inverse - np.outer(row, row) / row.sum()
-    u = m @ (z.T @ (weights * y))
+    centred = z - z.mean(axis=1, keepdims=True)
+    a = centred.T @ (weights[:, None] * centred)
+    m = np.linalg.pinv(a, rcond=SINGULAR, hermitian=True)
+    u = m @ (centred.T @ (weights * y))
     return share + u, y - z @ u, m
 
 

@@ -125,6 +125,22 @@ def test_oracle_spares_what_no_best_removal_takes(small):
         assert np.allclose(found[group.name].values, spared / 3)
 
 
+def test_a_unit_nobody_reads_is_worth_nothing_and_twins_are_worth_the_same():
+    model = cases.randomise(cases.normalised())
+    kernel, bias = model.get_layer("hidden_2").get_weights()
+    kernel[:, 4], bias[4] = kernel[:, 3], bias[3]
+    model.get_layer("hidden_2").set_weights([kernel, bias])
+    norm = model.get_layer("norm_2")
+    norm.set_weights([np.r_[w[:4], w[3], w[5:]] for w in norm.get_weights()])
+    kernel, bias = model.get_layer("logits").get_weights()
+    kernel[1], kernel[4] = 0, kernel[3]
+    model.get_layer("logits").set_weights([kernel, bias])
+    for options in ({"estimator": "exact"}, {"estimator": "kernel"}):
+        found = score(model, "shapley", **options)["hidden_2"].values
+        assert abs(found[1]) < 1e-6 < 1e-3 < np.abs(found[[0, 3]]).min()
+        assert np.isclose(found[3], found[4], atol=1e-6)
+
+
 def test_the_original_regression_is_there_for_comparison(small):
     found = score(small, "shapley", estimator="legacy", value="accuracy")
     assert all(s.standard_error is None for s in found.values())

@@ -312,6 +312,13 @@ def test_too_few_samples_have_no_error():
         assert np.isfinite(estimate.values).all()
 
 
+def test_many_players():
+    weights = np.linspace(-1, 1, 1100)
+    for estimator, samples in ((shapley.kernel, 8), (shapley.permutation, 2)):
+        estimate = estimator(additive(weights), 1100, samples)
+        assert np.isclose(estimate.values.sum(), weights.sum())
+
+
 def test_refusals_name_the_remedy():
     game = table(4)
     with pytest.raises(ValueError, match=r"13 players.*at most 12: sample"):
