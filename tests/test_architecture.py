@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 ARITHMETIC = (
     "network_pruning.configs",
     "network_pruning.cli",
+    "network_pruning.pruning.games",
     "network_pruning.pruning.masks",
+    "network_pruning.pruning.removals",
     "network_pruning.pruning.shapley",
     "network_pruning.evaluation.metrics",
     "network_pruning.evaluation.rows",

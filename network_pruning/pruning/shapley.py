@@ -1,363 +1,39 @@
-"""Shapley values of cooperative games, exact and sampled. Plain arrays, no Keras.
+"""Shapley values of games, sampled. Plain arrays, no Keras.
 
-A game gives each coalition, a bool mask with True = present, a value. The Shapley value
-of a player is its mean marginal contribution over all orders in which players may leave
-(Shapley 1953). Every estimator asks the game for whole batches of coalitions; what is
-drawn depends on the seed and the number of the sample alone, so that a stream can be
-stopped, resumed and extended without changing what was drawn before.
+The Shapley value of a player is its mean marginal contribution over all orders in which
+players may leave (Shapley 1953); `removals.exact` enumerates it. Every estimator asks
+the game for whole batches of coalitions; what is drawn depends on the seed and the
+number of the sample alone, so that a stream can be stopped, resumed and extended
+without changing what was drawn before.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from network_pruning.pruning.masks import keep_count
+from network_pruning.pruning.games import (
+    BATCH,
+    Checkpoint,
+    Cut,
+    Estimate,
+    Float64,
+    Game,
+    Samples,
+    continued,
+    evaluate_all,
+    standard_error,
+)
+from network_pruning.pruning.removals import removals
 from network_pruning.types import BoolArray
-
-Float64 = npt.NDArray[np.float64]
-Game = Callable[[BoolArray], Float64]
-"""Masks [m, n], True = present -> values [m]."""
-
-EXACT_LIMIT = 12
-"""Players up to which `exact` enumerates: 4 096 coalitions."""
-
-MOST_SETS = 1 << 16
-"""Coalitions that an enumeration may ask for."""
-
-BATCH = 256
-"""Coalitions between two checkpoints, about."""
-
-LEAST_PAIRS = 8
-"""Pairs of samples before a spread is trusted to decide anything."""
 
 SINGULAR = 1e-10
 """Eigenvalues below this share of the largest count as zero."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a stream of coalitions has given so far: all that resuming it needs.
-
-    Attributes:
-        stream: What was drawn: estimator, players, seed.
-        rows: One entry per sample, in order [samples, ...] float64.
-        ends: v(none) and v(all) [2], empty where the rows hold them.
-        evaluations: Coalitions the game was asked for.
-    """
-
-    stream: str
-    rows: Float64
-    ends: Float64 = field(default_factory=lambda: np.empty(0))
-    evaluations: int = 0
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Returns the state as named arrays, for np.savez."""
-        return {
-            "stream": np.array(self.stream),
-            "rows": self.rows,
-            "ends": self.ends,
-            "evaluations": np.array(self.evaluations),
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Samples:
-        """Returns the state that `arrays` gave."""
-        return cls(
-            str(arrays["stream"]),
-            np.asarray(arrays["rows"], np.float64),
-            np.asarray(arrays["ends"], np.float64),
-            int(arrays["evaluations"]),
-        )
-
-
-Checkpoint = Callable[[Samples], None]
-"""Is handed the state after every batch."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Values of the players, and how sure they are.
-
-    Attributes:
-        values: [n] float64.
-        standard_error: [n] float64, inf where too little was drawn to tell; None where
-            the estimator is exact or has none.
-        evaluations: Coalitions the game was asked for in all, resumed ones included.
-        samples: The state, to resume or extend from.
-    """
-
-    values: Float64
-    standard_error: Float64 | None
-    evaluations: int
-    samples: Samples
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Sampling ends early once it is clear which players are kept.
-
-    Attributes:
-        kept: Number of players to keep.
-        z: Standard errors by which every kept player must lead every other one.
-    """
-
-    kept: int
-    z: float = 1.96
-
-    def decided(self, values: Float64, replicates: Float64) -> bool:
-        """Tells whether the samples decide the cut.
-
-        For each pair over the cut, mean difference > z * its own standard error: paired
-        samples share their noise, so the difference is surer than either value.
-
-        Args:
-            values: Estimates [n].
-            replicates: Independent estimates [pairs, n] whose mean `values` is.
-
-        Returns:
-            Whether each confidence interval excludes zero; False before `LEAST_PAIRS`.
-        """
-        pairs, n = replicates.shape
-        if not 0 < self.kept < n:
-            return True
-        if pairs < LEAST_PAIRS:
-            return False
-        kept = keep_count(values, self.kept)
-        covariance = np.cov(replicates, rowvar=False) / pairs
-        own = np.diag(covariance)
-        variance = own[:, None] + own - 2 * covariance
-        error = np.sqrt(np.maximum(variance[np.ix_(kept, ~kept)], 0))
-        gap = values[kept][:, None] - values[~kept]
-        return bool((gap > self.z * error).all())
-
-
-def standard_error(replicates: Float64) -> Float64:
-    """Computes the standard error of the mean of independent estimates.
-
-    Args:
-        replicates: [samples, n].
-
-    Returns:
-        [n]; inf from fewer than two samples.
-    """
-    count, n = replicates.shape
-    if count < 2:
-        return np.full(n, np.inf)
-    return replicates.std(axis=0, ddof=1) / math.sqrt(count)
-
-
-# Enumeration: exact, partial, oracle.
-
-
-def exact(
-    game: Game,
-    n: int,
-    *,
-    limit: int = EXACT_LIMIT,
-    earlier: Samples | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> Estimate:
-    """Computes Shapley values from all 2^n coalitions.
-
-    phi_i = sum over S without i of |S|! (n - |S| - 1)! / n! * [v(S + i) - v(S)]
-    (Shapley 1953, "A Value for n-Person Games").
-
-    Args:
-        game: Of n players.
-        n: Number of players.
-        limit: Players up to which to enumerate.
-        earlier: State to resume from.
-        checkpoint: Is handed the state after every batch.
-
-    Returns:
-        Values without error.
-
-    Raises:
-        ValueError: If there are more players than `limit`.
-    """
-    if n > limit:
-        raise ValueError(
-            f"exact Shapley values: got {n} players, that is 2^{n} coalitions, "
-            f"expected at most {limit}: sample with 'permutation' or 'kernel'."
-        )
-    return partial(game, n, n, limit=2**limit, earlier=earlier, checkpoint=checkpoint)
-
-
-def partial(
-    game: Game,
-    n: int,
-    size: int,
-    *,
-    limit: int = MOST_SETS,
-    earlier: Samples | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> Estimate:
-    """Averages marginal contributions over all removed sets of up to `size` players.
-
-    phi_i = 1/size * sum over s = 0 ... size-1 of the mean of v(-K) - v(-K-i) over the
-    removed sets K without i, |K| = s; -K is everyone but K. Size 1 is leave-one-out,
-    size n the Shapley value. This is n/size times the partial sum of Adamczewski, Li
-    and Van Gool 2024 ("Shapley Pruning for Neural Network Compression"), which orders
-    players alike.
-
-    Args:
-        game: Of n players.
-        n: Number of players.
-        size: Largest number removed, in [1, n].
-        limit: Coalitions to evaluate at most.
-        earlier: State to resume from.
-        checkpoint: Is handed the state after every batch.
-
-    Returns:
-        Values without error.
-
-    Raises:
-        ValueError: If the size is out of range or needs too many coalitions.
-    """
-    masks = _removals(n, size, limit)
-    v, samples = _evaluate_all(game, masks, f"removals n={n}", earlier, checkpoint)
-    total = np.zeros(n)
-    for s in range(size):
-        # Means over K without i, and over K + i: each is one product with the masks.
-        smaller, larger = _of_size(masks, n - s), _of_size(masks, n - s - 1)
-        count = math.comb(n - 1, s)
-        total += v[smaller] @ masks[smaller] / count
-        total -= v[larger] @ ~masks[larger] / count
-    return Estimate(total / size, None, samples.evaluations, samples)
-
-
-@dataclass(frozen=True)
-class BestSets:
-    """The best ways to remove a number of players.
-
-    Attributes:
-        size: Players removed.
-        removed: Indices, best set first [top, size].
-        values: Of what remains [top].
-    """
-
-    size: int
-    removed: npt.NDArray[np.int64]
-    values: Float64
-
-    def overlap(self, scores: Float64) -> float:
-        """Returns the share of the best set among the `size` lowest scores."""
-        gone = ~keep_count(scores, len(scores) - self.size)
-        return float(gone[self.removed[0]].mean())
-
-
-def oracle(
-    game: Game,
-    n: int,
-    size: int,
-    *,
-    top: int = 5,
-    limit: int = MOST_SETS,
-    earlier: Samples | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> tuple[list[BestSets], Samples]:
-    """Finds the best sets to remove by trying all of them.
-
-    The benchmark that no ranking can beat (Adamczewski, Li and Van Gool 2024).
-
-    Args:
-        game: Of n players.
-        n: Number of players.
-        size: Largest number removed, in [1, n].
-        top: Sets to list for each size; ties to the one enumerated first.
-        limit: Coalitions to evaluate at most.
-        earlier: State to resume from, of `partial` too.
-        checkpoint: Is handed the state after every batch.
-
-    Returns:
-        The best sets for each size 1 ... size, and the state.
-
-    Raises:
-        ValueError: If the size is out of range or needs too many coalitions.
-    """
-    masks = _removals(n, size, limit)
-    v, samples = _evaluate_all(game, masks, f"removals n={n}", earlier, checkpoint)
-    found = []
-    for s in range(1, size + 1):
-        rows = np.flatnonzero(_of_size(masks, n - s))
-        best = rows[np.argsort(-v[rows], kind="stable")[:top]]
-        removed = np.array([np.flatnonzero(~masks[row]) for row in best])
-        found.append(BestSets(s, removed, v[best]))
-    return found, samples
-
-
-def _removals(n: int, size: int, limit: int) -> BoolArray:
-    """Lists the masks that lack up to `size` players, fewest first.
-
-    Returns:
-        [coalitions, n]; those of a larger size only follow.
-
-    Raises:
-        ValueError: If the size is out of range or needs too many coalitions.
-    """
-    if not 1 <= size <= n:
-        raise ValueError(f"size: got {size}, expected 1 to {n}, the number of players.")
-    count = sum(math.comb(n, s) for s in range(size + 1))
-    if count > limit:
-        raise ValueError(
-            f"size: got {size}, that is {count} coalitions of {n} players, expected at "
-            f"most {limit}: take a smaller size, or sample with 'permutation'."
-        )
-    masks = np.ones((count, n), bool)
-    sets = itertools.chain.from_iterable(
-        itertools.combinations(range(n), s) for s in range(size + 1)
-    )
-    for mask, removed in zip(masks, sets, strict=True):
-        mask[list(removed)] = False
-    return masks
-
-
-def _of_size(masks: BoolArray, size: int) -> BoolArray:
-    return masks.sum(axis=1) == size
-
-
-def _evaluate_all(
-    game: Game,
-    masks: BoolArray,
-    stream: str,
-    earlier: Samples | None,
-    checkpoint: Checkpoint | None,
-) -> tuple[Float64, Samples]:
-    """Evaluates masks in order, those that `earlier` holds excepted.
-
-    Returns:
-        A value for each mask, and the state, which may hold more.
-    """
-    samples = _continued(stream, earlier, np.empty(0))
-    while len(samples.rows) < len(masks):
-        start = len(samples.rows)
-        values = game(masks[start : start + BATCH])
-        rows = np.concatenate([samples.rows, values])
-        samples = Samples(stream, rows, evaluations=len(rows))
-        if checkpoint:
-            checkpoint(samples)
-    return samples.rows[: len(masks)], samples
-
-
-def _continued(stream: str, earlier: Samples | None, empty: Float64) -> Samples:
-    if earlier is None:
-        return Samples(stream, empty)
-    if earlier.stream != stream:
-        raise ValueError(
-            f"earlier samples: got those of {earlier.stream!r}, expected {stream!r}: "
-            "resume with the options they were drawn with, or draw anew."
-        )
-    return earlier
-
-
-# Sampling: permutations, kernel regression.
 
 
 class _Scheme(Protocol):
@@ -400,7 +76,7 @@ def _sample(
     Returns:
         The estimate from the pairs up to there.
     """
-    samples = _continued(scheme.stream, earlier, np.empty((0, *scheme.shape)))
+    samples = continued(scheme.stream, earlier, np.empty((0, *scheme.shape)))
     if not samples.ends.size:
         ends = game(np.repeat([[False], [True]], n, axis=1))
         samples = Samples(scheme.stream, samples.rows, ends, 2)
@@ -595,10 +271,10 @@ def kernel(
 def _kernel_enumerated(
     game: Game, n: int, earlier: Samples | None, checkpoint: Checkpoint | None
 ) -> Estimate:
-    masks = _removals(n, n, limit=2**n)
+    masks = removals(n, n, limit=2**n)
     if earlier is not None and earlier.stream.startswith("kernel "):
         earlier = None  # Samples that now would cost more than all sets together.
-    v, samples = _evaluate_all(game, masks, f"removals n={n}", earlier, checkpoint)
+    v, samples = evaluate_all(game, masks, f"removals n={n}", earlier, checkpoint)
     inner = masks[1:-1]
     r = inner.sum(axis=1)
     weights = np.array([(n - 1) / (math.comb(n, k) * k * (n - k)) for k in r])
@@ -727,7 +403,7 @@ def legacy(
         size = generator.integers(1, max(n, 2))
         mask[generator.permutation(n)[:size]] = False
     stream = f"legacy n={n} seed={list(seed)}"
-    v, drawn = _evaluate_all(game, masks, stream, earlier, checkpoint)
+    v, drawn = evaluate_all(game, masks, stream, earlier, checkpoint)
     distinct, first = np.unique(masks, axis=0, return_index=True)
     design = np.column_stack([np.ones(len(distinct)), ~distinct])
     slopes = np.linalg.lstsq(design, v[first], rcond=None)[0]

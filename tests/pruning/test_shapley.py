@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from network_pruning.pruning import shapley
-from network_pruning.pruning.shapley import Cut, Samples
+from network_pruning.pruning import removals, shapley
+from network_pruning.pruning.games import Cut, Samples
 
 
 def additive(weights, none=2.0):
@@ -74,7 +74,7 @@ def slow_partial(game, n, size):
 
 
 ESTIMATORS = {
-    "exact": lambda game, n, **o: shapley.exact(game, n, **o),
+    "exact": lambda game, n, **o: removals.exact(game, n, **o),
     "permutation": lambda game, n, **o: shapley.permutation(game, n, 40, **o),
     "kernel": lambda game, n, **o: shapley.kernel(game, n, 50, **o),
     "kernel, all sets": lambda game, n, **o: shapley.kernel(game, n, 999, **o),
@@ -101,7 +101,7 @@ def test_values_sum_to_what_all_add_to_none(name, n):
 
 
 def test_exact_is_the_mean_over_all_orders():
-    assert np.allclose(shapley.exact(table(5), 5).values, slow_exact(table(5), 5))
+    assert np.allclose(removals.exact(table(5), 5).values, slow_exact(table(5), 5))
 
 
 def test_a_glove_game_by_hand():
@@ -110,12 +110,12 @@ def test_a_glove_game_by_hand():
     def game(masks):
         return (masks[:, 0] & (masks[:, 1] | masks[:, 2])).astype(float)
 
-    assert np.allclose(shapley.exact(game, 3).values, np.array([4, 1, 1]) / 6)
+    assert np.allclose(removals.exact(game, 3).values, np.array([4, 1, 1]) / 6)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_partial_is_the_sum_of_the_paper(size):
-    estimate = shapley.partial(table(5), 5, size)
+    estimate = removals.partial(table(5), 5, size)
     slow = slow_partial(table(5), 5, size) * 5 / size
     assert np.allclose(estimate.values, slow)
     assert estimate.evaluations == sum(math.comb(5, s) for s in range(size + 1))
@@ -125,14 +125,14 @@ def test_partial_of_size_one_leaves_one_out():
     game = table(6)
     everyone = np.ones((1, 6), bool)
     expected = game(everyone) - game(~np.eye(6, dtype=bool))
-    assert np.allclose(shapley.partial(game, 6, 1).values, expected)
+    assert np.allclose(removals.partial(game, 6, 1).values, expected)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_kernel_with_all_62_sets_is_exact(seed):
     game = table(6, seed)
     estimate = shapley.kernel(game, 6, 62)
-    assert np.abs(estimate.values - shapley.exact(game, 6).values).max() < 1e-6
+    assert np.abs(estimate.values - removals.exact(game, 6).values).max() < 1e-6
     assert estimate.standard_error is None
     assert estimate.evaluations == 64
 
@@ -155,7 +155,7 @@ def test_kernel_fit_is_the_constrained_least_squares():
 @pytest.mark.parametrize("estimator", [shapley.permutation, shapley.kernel])
 def test_sampling_is_unbiased_and_knows_its_error(estimator):
     n = 8
-    exact = shapley.exact(table(n), n).values
+    exact = removals.exact(table(n), n).values
     estimate = estimator(table(n), n, 252 if estimator is shapley.kernel else 2000)
     z = (estimate.values - exact) / estimate.standard_error
     assert np.abs(z).max() < 4
@@ -188,7 +188,7 @@ def test_the_original_regression_ranks_wrongly_where_the_kernel_is_right():
     wrong = 0
     for seed in range(10):
         game = table(6, seed)
-        order = np.argsort(shapley.exact(game, 6).values)
+        order = np.argsort(removals.exact(game, 6).values)
         old = shapley.legacy(game, 6, 3000).values
         wrong += not np.array_equal(np.argsort(old), order)
         assert np.array_equal(np.argsort(shapley.kernel(game, 6, 62).values), order)
@@ -205,7 +205,7 @@ def test_the_original_regression_by_hand():
 
 def test_oracle_finds_the_best_removals():
     game = noisy_additive(6)
-    found, _ = shapley.oracle(game, 6, 3, top=2)
+    found, _ = removals.oracle(game, 6, 3, top=2)
     assert [best.size for best in found] == [1, 2, 3]
     for best in found:
         sets = list(itertools.combinations(range(6), best.size))
@@ -214,7 +214,7 @@ def test_oracle_finds_the_best_removals():
         assert best.removed.tolist() == [list(sets[i]) for i in order]
         assert np.allclose(best.values, np.array(values)[order])
     scores = np.array([0.0, 1, 9, 9, 9, 9])
-    best = shapley.BestSets(2, np.array([[0, 5]]), np.array([1.0]))
+    best = removals.BestSets(2, np.array([[0, 5]]), np.array([1.0]))
     assert best.overlap(scores) == 0.5
 
 
@@ -246,7 +246,8 @@ def test_extending_is_drawing_more(name):
 def test_a_killed_run_resumes_to_the_same_result(name):
     arguments = {"exact": (), "partial": (4,), "oracle": (4,)}.get(name, (2000,))
     arguments = (300,) if name == "permutation" else arguments
-    function, kept = getattr(shapley, name), []
+    function = getattr(shapley, name, None) or getattr(removals, name)
+    kept = []
 
     def run(dies_after=None, earlier=None):
         game = Counted(noisy_additive(11), dies_after)
@@ -289,7 +290,7 @@ def test_sampling_stops_once_the_cut_is_decided(estimator):
     few = Counted(noisy_additive(n))
     early = estimator(few, n, most, cut=Cut(kept=4))
     assert few.asked < 0.6 * most * (8 if estimator is shapley.permutation else 1)
-    exact = shapley.exact(noisy_additive(n), n).values
+    exact = removals.exact(noisy_additive(n), n).values
     assert set(np.argsort(early.values)[-4:]) == set(np.argsort(exact)[-4:])
     # Resuming, even from more samples than it needed, ends at the same place.
     more = estimator(noisy_additive(n), n, most)
@@ -322,11 +323,11 @@ def test_many_players():
 def test_refusals_name_the_remedy():
     game = table(4)
     with pytest.raises(ValueError, match=r"13 players.*at most 12: sample"):
-        shapley.exact(game, 13)
+        removals.exact(game, 13)
     with pytest.raises(ValueError, match="size: got 5, expected 1 to 4"):
-        shapley.partial(game, 4, 5)
+        removals.partial(game, 4, 5)
     with pytest.raises(ValueError, match=r"11 coalitions.*at most 10: take a smaller"):
-        shapley.oracle(game, 4, 2, limit=10)
+        removals.oracle(game, 4, 2, limit=10)
     with pytest.raises(ValueError, match="samples: got 0, expected at least 1"):
         shapley.permutation(game, 4, 0)
     samples = shapley.permutation(game, 4, 2, seed=1).samples

@@ -10,7 +10,7 @@ from typing import Any
 import tf_keras as keras
 
 from network_pruning.pruning.coalitions import Coalitions, valid_images
-from network_pruning.pruning.shapley import Estimate, Samples
+from network_pruning.pruning.games import Estimate, Samples
 from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Price, Scores
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import tf_keras as keras
 
-from network_pruning.pruning import shapley
+from network_pruning.pruning import removals
 from network_pruning.pruning.coalitions import Coalitions
 from network_pruning.pruning.criteria._games import Checkpoint, Resume, play
+from network_pruning.pruning.games import Estimate
 from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Scores
 
@@ -47,10 +48,8 @@ def score(
         ValueError: If there are no data, or an option is out of range.
     """
 
-    def estimate(
-        group: UnitGroup, game: Coalitions, state: dict[str, Any]
-    ) -> shapley.Estimate:
+    def estimate(group: UnitGroup, game: Coalitions, state: dict[str, Any]) -> Estimate:
         del group
-        return shapley.partial(game, game.n, 1, **state)
+        return removals.partial(game, game.n, 1, **state)
 
     return play(model, groups, data, seed, value, images, estimate, earlier, checkpoint)

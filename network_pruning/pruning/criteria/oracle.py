@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from network_pruning.pruning import shapley
+from network_pruning.pruning import removals
 from network_pruning.pruning.coalitions import Coalitions
 from network_pruning.pruning.criteria._games import Checkpoint, Resume, play
+from network_pruning.pruning.games import Estimate
 from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Scores
 
@@ -31,7 +32,7 @@ def score(
 
     For s = 1 ... size the best of all C(n, s) sets is found; a unit scores the share of
     these `size` sets it is not in. A benchmark for small groups (Adamczewski, Li and
-    Van Gool 2024, Oracle-rank), not a way to prune. `shapley.oracle` lists the sets.
+    Van Gool 2024, Oracle-rank), not a way to prune. `removals.oracle` lists the sets.
 
     Args:
         model: Images -> logits [n, classes], or their softmax.
@@ -51,16 +52,14 @@ def score(
         ValueError: If there are no data, or the size needs too many coalitions.
     """
 
-    def estimate(
-        group: UnitGroup, game: Coalitions, state: dict[str, Any]
-    ) -> shapley.Estimate:
+    def estimate(group: UnitGroup, game: Coalitions, state: dict[str, Any]) -> Estimate:
         del group
         most = max(1, min(size, game.n - 1))
-        found, samples = shapley.oracle(game, game.n, most, **state)
+        found, samples = removals.oracle(game, game.n, most, **state)
         spared = np.ones((most, game.n))
         for row, best in zip(spared, found, strict=True):
             row[best.removed[0]] = 0
         values = spared.mean(axis=0)
-        return shapley.Estimate(values, None, samples.evaluations, samples)
+        return Estimate(values, None, samples.evaluations, samples)
 
     return play(model, groups, data, seed, value, images, estimate, earlier, checkpoint)

@@ -7,9 +7,10 @@ from typing import Any
 
 import tf_keras as keras
 
-from network_pruning.pruning import shapley
+from network_pruning.pruning import removals
 from network_pruning.pruning.coalitions import Coalitions
 from network_pruning.pruning.criteria._games import Checkpoint, Resume, play
+from network_pruning.pruning.games import Estimate
 from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Scores
 
@@ -30,7 +31,7 @@ def score(
 
     Size 1 is leave-one-out; the size of the group, the Shapley value. Coalitions are
     enumerated: C(n, 0) + ... + C(n, size) of them. Adamczewski, Li and Van Gool 2024;
-    formula in pruning/shapley.py, `partial`.
+    formula in pruning/removals.py, `partial`.
 
     Args:
         model: Images -> logits [n, classes], or their softmax.
@@ -50,10 +51,8 @@ def score(
         ValueError: If there are no data, or the size needs too many coalitions.
     """
 
-    def estimate(
-        group: UnitGroup, game: Coalitions, state: dict[str, Any]
-    ) -> shapley.Estimate:
+    def estimate(group: UnitGroup, game: Coalitions, state: dict[str, Any]) -> Estimate:
         del group
-        return shapley.partial(game, game.n, min(size, game.n), **state)
+        return removals.partial(game, game.n, min(size, game.n), **state)
 
     return play(model, groups, data, seed, value, images, estimate, earlier, checkpoint)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tf_keras as keras
 
-from network_pruning.pruning import shapley
+from network_pruning.pruning import removals, shapley
 from network_pruning.pruning.coalitions import Coalitions
 from network_pruning.pruning.criteria._games import (
     Checkpoint,
@@ -15,7 +15,7 @@ from network_pruning.pruning.criteria._games import (
     play,
     stream_seed,
 )
-from network_pruning.pruning.shapley import Cut, Estimate
+from network_pruning.pruning.games import Cut, Estimate
 from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Scores
 
@@ -78,7 +78,7 @@ def score(
 
     def estimate(group: UnitGroup, game: Coalitions, state: dict[str, Any]) -> Estimate:
         if estimator == "exact":
-            return shapley.exact(game, game.n, **state)
+            return removals.exact(game, game.n, **state)
         count = _default_samples(estimator, game.n) if samples is None else samples
         drawn = (game, game.n, count, stream_seed(group, seed))
         if estimator == "legacy":
