@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from network_pruning.pruning.criteria import l1, l2, random
+from network_pruning.pruning.criteria import (
+    l1,
+    l2,
+    leave_one_out,
+    oracle,
+    partial,
+    random,
+    shapley,
+)
 from network_pruning.pruning.units import UnitGroup, find_groups
 from network_pruning.types import Dataset, Scores
 
@@ -26,7 +34,11 @@ Criterion = Callable[..., dict[str, Scores]]
 CRITERIA: dict[str, Criterion] = {
     "l1": l1.score,
     "l2": l2.score,
+    "leave_one_out": leave_one_out.score,
+    "oracle": oracle.score,
+    "partial": partial.score,
     "random": random.score,
+    "shapley": shapley.score,
 }
 """Name -> criterion."""
 
