@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tf_keras as keras
 
+from data.arrays import ArrayDataset
+
 layers = keras.layers
 
 
@@ -121,3 +123,16 @@ def random_masks(groups: list, seed: int = 0) -> dict[str, np.ndarray]:
         masks[group.name] = generator.random(group.n_units) < 0.5
         masks[group.name][generator.integers(group.n_units)] = True
     return masks
+
+
+def dataset(model: keras.Model, n: int = 40, seed: int = 0) -> ArrayDataset:
+    """A tiny dataset that a model can read; valid and test break whoever reads them."""
+    generator = np.random.default_rng(seed)
+    images = examples(model, n, seed)
+    labels = generator.integers(0, model.output_shape[-1], n)
+    forbidden = np.full_like(images[:2], np.nan), np.zeros(2, np.int64)
+    return ArrayDataset(
+        "tiny",
+        {"train": (images, labels), "valid": forbidden, "test": forbidden},
+        num_classes=model.output_shape[-1],
+    )

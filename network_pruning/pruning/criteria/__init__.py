@@ -14,7 +14,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from network_pruning.pruning.criteria import l1, l2, random
+from network_pruning.pruning.criteria import (
+    apoz,
+    batch_norm,
+    combined,
+    fisher,
+    fpgm,
+    l1,
+    l2,
+    mean_activation,
+    random,
+    taylor,
+)
 from network_pruning.pruning.units import UnitGroup, find_groups
 from network_pruning.types import Dataset, Scores
 
@@ -27,6 +38,13 @@ CRITERIA: dict[str, Criterion] = {
     "l1": l1.score,
     "l2": l2.score,
     "random": random.score,
+    "batch_norm": batch_norm.score,
+    "fpgm": fpgm.score,
+    "apoz": apoz.score,
+    "mean_activation": mean_activation.score,
+    "taylor": taylor.score,
+    "fisher": fisher.score,
+    "combined": combined.score,
 }
 """Name -> criterion."""
 
