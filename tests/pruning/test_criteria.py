@@ -63,6 +63,10 @@ NO_DATA = ("l1", "l2", "random", "batch_norm", "fpgm")
 QUICK = {
     "combined": {"of": ("fisher", "l2"), "options": {"fisher": {"images": 20}}},
     **dict.fromkeys(("apoz", "mean_activation", "taylor", "fisher"), {"images": 20}),
+    **dict.fromkeys(
+        ("dirichlet", "generalised_dirichlet", "softmax_switch"),
+        {"steps": 3, "batch_size": 16, "jointly": True},
+    ),
 }
 
 

@@ -18,12 +18,15 @@ from network_pruning.pruning.criteria import (
     apoz,
     batch_norm,
     combined,
+    dirichlet,
     fisher,
     fpgm,
+    generalised_dirichlet,
     l1,
     l2,
     mean_activation,
     random,
+    softmax_switch,
     taylor,
 )
 from network_pruning.pruning.units import UnitGroup, find_groups
@@ -44,6 +47,9 @@ CRITERIA: dict[str, Criterion] = {
     "mean_activation": mean_activation.score,
     "taylor": taylor.score,
     "fisher": fisher.score,
+    "dirichlet": dirichlet.score,
+    "generalised_dirichlet": generalised_dirichlet.score,
+    "softmax_switch": softmax_switch.score,
     "combined": combined.score,
 }
 """Name -> criterion."""
