@@ -111,6 +111,7 @@ class SwitchedModel(keras.Model):
         Returns:
             [n, classes].
         """
+        images = tf.convert_to_tensor(images)
         drawn = {
             name: self._scaled(self.law.switches(theta, _named(seed, name)))
             for name, theta in self.thetas.items()
@@ -259,21 +260,24 @@ def _fit(
     """Returns the examples seen in `steps` steps, an epoch in one traced function."""
     model.optimizer.build(model.trainable_weights)
 
+    # A loop over the dataset itself would be built anew at every epoch.
     @tf.function
-    def run(batches: tf.data.Dataset) -> tuple[tf.Tensor, tf.Tensor]:
+    def run(batches: Any, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         seen, loss = tf.constant(0), tf.constant(0.0)
-        for batch in batches:
-            loss = model.train_step(batch)["loss"]
-            seen += tf.shape(batch[0])[0]
+        for _ in tf.range(count):
+            images, labels = next(batches)
+            loss = model.train_step((images, labels))["loss"]
+            seen += tf.shape(images)[0]
         return seen, loss
 
-    total, epoch = 0, 0
-    while (done := int(model.optimizer.iterations)) < steps:
-        batches = data.batches("train", batch_size, seed=[seed, epoch])
-        seen, loss = run(batches.take(steps - done))
-        check_finite(float(loss), int(model.optimizer.iterations))
-        total += int(seen)
-        epoch += 1
+    total, done, epoch = 0, 0, 0
+    in_epoch = -(-data.size("train") // batch_size)
+    while done < steps:
+        count = min(in_epoch, steps - done)
+        batches = iter(data.batches("train", batch_size, seed=[seed, epoch]))
+        seen, loss = run(batches, tf.constant(count))
+        done, total, epoch = done + count, total + int(seen), epoch + 1
+        check_finite(float(loss), done)
     return total
 
 
