@@ -94,7 +94,6 @@ def mean_over_examples(
     Returns:
         Means by group name, and the number of examples.
     """
-    # Plain names: the loop of the traced function carries these tensors.
     sizes = {group.name: group.n_units for group in groups}
 
     @tf.function
