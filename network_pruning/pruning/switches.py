@@ -244,7 +244,8 @@ def learn_switches(
     if not kl_weight >= 0:
         raise ValueError(f"kl_weight: got {kl_weight!r}, expected 0 or more.")
     found = {}
-    for part in [list(groups)] if jointly else [[group] for group in groups]:
+    parts = [list(groups)] if jointly and groups else [[group] for group in groups]
+    for part in parts:
         model = SwitchedModel(network, part, law, kl_weight, rescale, seed)
         model.compile(keras.optimizers.Adam(learning_rate))
         seen = _fit(model, data, steps, batch_size, seed) * max(law.samples, 1)
@@ -270,12 +271,14 @@ def _fit(
             seen += tf.shape(images)[0]
         return seen, loss
 
-    total, done, epoch = 0, 0, 0
+    total, done, epoch, traced = 0, 0, 0, None
     in_epoch = -(-data.size("train") // batch_size)
     while done < steps:
         count = min(in_epoch, steps - done)
         batches = iter(data.batches("train", batch_size, seed=[seed, epoch]))
-        seen, loss = run(batches, tf.constant(count))
+        # Traced once by hand, so that TensorFlow does not warn when many groups follow.
+        traced = traced or run.get_concrete_function(batches, tf.constant(count))
+        seen, loss = traced(batches, tf.constant(count))
         done, total, epoch = done + count, total + int(seen), epoch + 1
         check_finite(float(loss), done)
     return total
