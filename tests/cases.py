@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from data.arrays import ArrayDataset
+
 layers = keras.layers
 
 
@@ -269,3 +271,16 @@ def random_masks(groups: list, seed: int = 0) -> dict[str, np.ndarray]:
         for part in group.parts():
             masks[group.name][generator.choice(np.flatnonzero(part))] = True
     return masks
+
+
+def dataset(model: keras.Model, n: int = 40, seed: int = 0) -> ArrayDataset:
+    """A tiny dataset that a model can read; valid and test break whoever reads them."""
+    generator = np.random.default_rng(seed)
+    images = examples(model, n, seed)
+    labels = generator.integers(0, model.output_shape[-1], n)
+    forbidden = np.full_like(images[:2], np.nan), np.zeros(2, np.int64)
+    return ArrayDataset(
+        "tiny",
+        {"train": (images, labels), "valid": forbidden, "test": forbidden},
+        num_classes=model.output_shape[-1],
+    )

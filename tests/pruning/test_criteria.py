@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from network_pruning import graph
 from network_pruning.pruning import criteria
 from network_pruning.pruning.units import find_groups
 from tests import cases
@@ -58,13 +59,66 @@ def test_random_depends_on_seed_and_name_alone():
     assert first["hidden_1"].values[0] != first["hidden_2"].values[0]
 
 
-@pytest.mark.parametrize("name", ["l1", "l2", "random"])
-def test_every_criterion_scores_every_unit(name, case):
-    scores = criteria.score_units(case, name)
-    sizes = {group.name: group.n_units for group in find_groups(case)}
+NO_DATA = ("l1", "l2", "random", "batch_norm", "fpgm")
+QUICK = {
+    "combined": {"of": ("fisher", "l2"), "options": {"fisher": {"images": 20}}},
+    **dict.fromkeys(("apoz", "mean_activation", "taylor", "fisher"), {"images": 20}),
+    **dict.fromkeys(
+        ("dirichlet", "generalised_dirichlet", "softmax_switch"),
+        {"steps": 3, "batch_size": 16, "jointly": True},
+    ),
+}
+
+
+GAMES = {"shapley", "partial", "leave_one_out", "oracle"}
+"""Judged by coalitions: see test_coalition_criteria.py."""
+
+
+SEVERAL_ENDS = "ends"
+"""A case that no dataset of single images fits."""
+
+
+@pytest.mark.parametrize("build", ["normalised", "convolutions", "residual", "mobile"])
+@pytest.mark.parametrize("name", sorted(set(criteria.CRITERIA) - GAMES))
+def test_every_criterion_scores_every_unit(name, build):
+    check_scores(name, cases.randomise(cases.CASES[build]()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(criteria.CRITERIA) - GAMES))
+def test_every_criterion_scores_every_unit_of_every_case(name, case):
+    if name in NO_DATA or case.name != SEVERAL_ENDS:
+        check_scores(name, case)
+
+
+def check_scores(name, case):
+    groups = find_groups(case)
+    if name == "batch_norm":
+        groups = [g for g in groups if norms(g)]
+    before = graph.fingerprint(case)
+    data = None if name in NO_DATA else cases.dataset(case)
+    options = QUICK.get(name, {})
+    scores = criteria.score_units(case, name, data, groups, **options)
+    sizes = {group.name: group.n_units for group in groups}
     assert {n: s.values.size for n, s in scores.items()} == sizes
+    assert all(s.values.dtype == np.float64 for s in scores.values())
     assert all(np.isfinite(s.values).all() for s in scores.values())
-    assert all(s.price.seconds > 0 and s.price.forward == 0 for s in scores.values())
+    assert all(s.price.seconds > 0 for s in scores.values())
+    if data is None:
+        assert all(s.price.forward == 0 for s in scores.values())
+    else:
+        assert sum(s.price.forward for s in scores.values()) >= 20
+    assert graph.fingerprint(case) == before
+
+
+def norms(group):
+    return [f for f in group.followers if hasattr(f.layer, "gamma")]
+
+
+@pytest.mark.parametrize("name", [n for n in criteria.CRITERIA if n not in NO_DATA])
+def test_a_criterion_without_its_data(name):
+    with pytest.raises(ValueError, match="got data=None: pass a Dataset"):
+        criteria.score_units(cases.plain(), name, **QUICK.get(name, {}))
 
 
 def test_unknown_names():

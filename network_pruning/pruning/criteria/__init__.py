@@ -15,13 +15,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from network_pruning.pruning.criteria import (
+    apoz,
+    batch_norm,
+    combined,
+    dirichlet,
+    fisher,
+    fpgm,
+    generalised_dirichlet,
     l1,
     l2,
     leave_one_out,
+    mean_activation,
     oracle,
     partial,
     random,
     shapley,
+    softmax_switch,
+    taylor,
 )
 from network_pruning.pruning.units import UnitGroup, find_groups
 from network_pruning.types import Dataset, Scores
@@ -32,13 +42,23 @@ if TYPE_CHECKING:
 Criterion = Callable[..., dict[str, Scores]]
 
 CRITERIA: dict[str, Criterion] = {
+    "apoz": apoz.score,
+    "batch_norm": batch_norm.score,
+    "combined": combined.score,
+    "dirichlet": dirichlet.score,
+    "fisher": fisher.score,
+    "fpgm": fpgm.score,
+    "generalised_dirichlet": generalised_dirichlet.score,
     "l1": l1.score,
     "l2": l2.score,
     "leave_one_out": leave_one_out.score,
+    "mean_activation": mean_activation.score,
     "oracle": oracle.score,
     "partial": partial.score,
     "random": random.score,
     "shapley": shapley.score,
+    "softmax_switch": softmax_switch.score,
+    "taylor": taylor.score,
 }
 """Name -> criterion."""
 
