@@ -8,6 +8,7 @@ the model's own nodes, not its config, and adds none to them.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import json
 from collections import Counter
@@ -252,7 +253,8 @@ def fingerprint(model: keras.Model) -> str:
     def describe(call: Call, args: Any, kwargs: Any) -> Any:
         config = call.layer.get_config()
         kept = {k: v for k, v in config.items() if k not in VOLATILE}
-        entry = [call.path, type(call.layer).__name__, kept, args, kwargs]
+        given = _by_name(call.layer, args, kwargs)
+        entry = [call.path, type(call.layer).__name__, kept, *given]
         digest.update(json.dumps(entry, sort_keys=True, default=_plain).encode())
         return tf.nest.map_structure(lambda _: next(numbers), call.node.outputs)
 
@@ -266,6 +268,23 @@ def fingerprint(model: keras.Model) -> str:
             digest.update(f"{value.shape}{value.dtype}".encode())
             digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
+
+
+def _by_name(layer: keras.layers.Layer, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Names an operator's arguments, which a saved model does in another way.
+
+    Returns:
+        What stays positional, and the rest by name, defaults filled in.
+    """
+    function = getattr(layer, "function", None)
+    if function is None:
+        return args, kwargs
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return args, kwargs
+    bound.apply_defaults()
+    return (), {k: v for k, v in bound.arguments.items() if k != "name"}
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,8 @@ def as_it_is(call, args, kwargs):
 
 def test_replay_computes_what_the_model_does(case):
     x = cases.examples(case)
-    assert np.array_equal(graph.replay(case, x, as_it_is), case(x))
+    replayed = graph.replay(case, x, as_it_is)
+    assert np.array_equal(cases.flat(replayed), cases.flat(case(x)))
 
 
 def test_replay_leaves_the_graph_alone(case):

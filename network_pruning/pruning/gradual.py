@@ -71,19 +71,24 @@ def wrap(
     _check_pattern(sparsity, block_size, m_by_n)
     pattern = {"block_size": block_size, "sparsity_m_by_n": m_by_n}
     hidden = {id(layer) for layer in weights.hidden_mixers(model).values()}
-    if not hidden:
-        raise ValueError(
-            f"model {model.name!r} has no hidden layer to prune, expected at least one "
-            "before the output layer."
-        )
 
     def remade(layer: keras.layers.Layer) -> keras.layers.Layer:
         copy = type(layer).from_config(layer.get_config())
         if id(layer) not in hidden:
             return copy
-        return tfmot.prune_low_magnitude(copy, pruning_schedule=plan, **pattern)
+        try:
+            return tfmot.prune_low_magnitude(copy, pruning_schedule=plan, **pattern)
+        except ValueError:
+            kind = type(layer).__name__
+            logger.warning("%s stays dense: tfmot does not prune %s.", layer.name, kind)
+            return copy
 
     wrapped = _clone(model, remade)
+    if not list(_wrappers(wrapped)):
+        raise ValueError(
+            f"model {model.name!r} has no hidden layer to prune, expected at least one "
+            "before the output layer, of a kind that tfmot knows."
+        )
     counters = [wrapper.pruning_step for _, wrapper in _wrappers(wrapped)]
     keras.backend.batch_set_value([(counter, 0) for counter in counters])
     return wrapped
