@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from tensorboard.plugins.hparams import api as hparams
 
 from network_pruning.evaluation.rows import KINDS, Row, grid, sparsities
+from network_pruning.types import Scores
 
 HISTOGRAMS = 10
 """Weight histograms in a training, however many epochs it has."""
@@ -111,9 +112,7 @@ def _show_run(
         if dense:
             tf.summary.scalar("hparams/dense_accuracy", np.mean(dense))
         for path in figures:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            tf.summary.image(f"figures/{path.stem}", pixels[None])
+            _show_figure(path)
     writer.close()
 
 
@@ -129,3 +128,28 @@ def _show_curve(rows: Sequence[Row], kind: str, name: str) -> None:
 
 def _flat(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def show_scores(folder: Path, scores: Mapping[str, Scores], figure: Path) -> None:
+    """Writes the scores of a ranking: a histogram a group, and the figure.
+
+    Args:
+        folder: tensorboard folder of the ranking; what was in it is replaced.
+        scores: By group name.
+        figure: PNG file.
+    """
+    for old in folder.glob("events.*"):
+        old.unlink()
+    with _as_os_error(folder):
+        writer = tf.summary.create_file_writer(str(folder))
+        with writer.as_default(step=0):
+            for group, found in scores.items():
+                tf.summary.histogram(f"scores/{group}", found.values)
+            _show_figure(figure)
+        writer.close()
+
+
+def _show_figure(path: Path) -> None:
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    tf.summary.image(f"figures/{path.stem}", pixels[None])

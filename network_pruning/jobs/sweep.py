@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -36,11 +36,12 @@ from network_pruning.jobs.boards import TrainingBoard
 from network_pruning.jobs.devices import is_chief
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import retraining_plan, training_plan, weights_plan
+from network_pruning.jobs.rankings import Asked, Ranking
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.pruning import gradual
 from network_pruning.pruning.criteria import score_units
 from network_pruning.runs import DamagedFile, RunDir
-from network_pruning.types import Dataset, Price, Scores
+from network_pruning.types import Dataset, Scores
 from network_pruning.views import without_test
 
 log = logging.getLogger(__name__)
@@ -221,36 +222,18 @@ def make_cutter(
     def rank(dense: keras.Model) -> dict[str, Scores]:
         name = f"scores/seed={seed}.npz"
         if run.exists(name):
-            return _read_scores(run, name)
+            return Ranking.load(run, name).scores
         options = config.score_options()
         seen = without_test(data)
         scores = score_units(dense, config.criterion, seen, seed=seed, **options)
-        _write_scores(scores, run, name)
+        asked = Asked(
+            fingerprint(dense), config.criterion, options, seed, data.fingerprint
+        )
+        Ranking(asked, scores).save(run, name)
         return scores
 
     dense = training.load(run, which_epoch(config))
     return cells.Cutter(dense, config.scope, rank)
-
-
-def _write_scores(scores: Mapping[str, Scores], run: RunDir, name: str) -> None:
-    arrays = {}
-    for group, found in scores.items():
-        arrays[f"{group}:values"] = found.values
-        if found.standard_error is not None:
-            arrays[f"{group}:standard_error"] = found.standard_error
-    run.write_arrays(name, arrays)
-
-
-def _read_scores(run: RunDir, name: str) -> dict[str, Scores]:
-    arrays = run.read_arrays(name)
-    end = ":values"
-    return {
-        key.removesuffix(end): Scores(
-            values, arrays.get(key.removesuffix(end) + ":standard_error"), Price()
-        )
-        for key, values in arrays.items()
-        if key.endswith(end)
-    }
 
 
 def which_epoch(config: SweepConfig) -> str:

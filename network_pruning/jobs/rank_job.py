@@ -1,0 +1,190 @@
+"""From flags to a saved ranking of every unit of a network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from network_pruning.criterion_flags import option_names
+from network_pruning.cut_configs import NetworkConfig, RankConfig
+from network_pruning.evaluation import figures
+from network_pruning.jobs import networks
+from network_pruning.jobs.boards import show_scores
+from network_pruning.jobs.rankings import FILE, TABLE, Asked, Ranking, order
+from network_pruning.pruning.criteria import score_units
+from network_pruning.pruning.games import Samples
+from network_pruning.pruning.units import Groups, UnitGroup, find_groups
+from network_pruning.runs import RunDir, hold_run
+from network_pruning.types import Dataset
+
+log = logging.getLogger(__name__)
+
+STATES = "samples"
+"""Folder of what is drawn so far, one file a group."""
+
+
+def run(
+    config: RankConfig,
+    load: Callable[..., Any],
+    build_model: Callable[..., keras.Model],
+) -> Ranking:
+    """Ranks the units of a network, going on where an earlier process stopped.
+
+    Args:
+        config: What is asked for.
+        load: `data.load`.
+        build_model: `models.build`.
+
+    Returns:
+        The ranking.
+    """
+    data = networks.load_data(config, load)
+    found = networks.find(config, data, build_model)
+    groups = _chosen(find_groups(found.network), config.layer)
+    folder = found.home / f"rank-{config.criterion}-{config.digest()}"
+    with hold_run(folder):
+        run_dir = RunDir(folder)
+        run_dir.write_json("config.json", config.as_dict())
+        ranking = rank(config, found, groups, data, run_dir, config.extend)
+        _show(ranking, run_dir)
+    print(terminal_table(ranking))
+    print(f"\nranking: {folder}\ntensorboard --logdir={folder}")
+    return ranking
+
+
+def rank(
+    config: NetworkConfig,
+    found: networks.Found,
+    groups: list[UnitGroup],
+    data: Dataset,
+    run_dir: RunDir,
+    extend: int = 0,
+) -> Ranking:
+    """Returns the scores of a network's units, from disk where they are there.
+
+    Args:
+        config: Criterion, its options, the seed.
+        found: The network.
+        groups: Those to score.
+        data: The test split is hidden from the criterion.
+        run_dir: Where scores and samples are kept.
+        extend: Samples to draw beyond those there are.
+
+    Raises:
+        ValueError: If the folder holds the scores of another network, or the criterion
+            draws no samples that could be extended.
+    """
+    options = config.score_options()
+    asked = Asked(
+        found.fingerprint, config.criterion, options, config.seed, data.fingerprint
+    )
+    known = Ranking.load(run_dir) if run_dir.exists(FILE) else None
+    if known is not None:
+        known.check(found.fingerprint, str(run_dir.path / FILE))
+        if not extend:
+            return known
+    given = {**options, **_resuming(config.criterion, run_dir, groups)}
+    if extend:
+        given["samples"] = _more_samples(config.criterion, known, options, extend)
+    scores = score_units(
+        found.network,
+        config.criterion,
+        networks.unseen_test(data),
+        groups,
+        config.seed,
+        **given,
+    )
+    drawn = {"samples": given["samples"]} if "samples" in given else {}
+    asked = Asked(**{**vars(asked), "options": {**options, **drawn}})
+    ranking = Ranking(asked, scores)
+    ranking.save(run_dir)
+    run_dir.write_text(TABLE, ranking.table())
+    return ranking
+
+
+def _chosen(groups: Groups, layer: str | None) -> list[UnitGroup]:
+    if layer is None:
+        return list(groups)
+    if not any(group.name == layer for group in groups):
+        names = ", ".join(group.name for group in groups)
+        why = dict(groups.refused).get(layer)
+        reason = f" ({layer} is not cut: {why})" if why else ""
+        raise ValueError(f"layer: got {layer!r}, expected one of {names}{reason}")
+    return [group for group in groups if group.name == layer]
+
+
+def _resuming(
+    criterion: str, run_dir: RunDir, groups: list[UnitGroup]
+) -> dict[str, Any]:
+    """Returns the options by which a sampling criterion goes on and keeps its state."""
+    if "checkpoint" not in option_names(criterion):
+        return {}
+    names = {
+        group.name: f"{STATES}/{group.name.replace('/', '+')}.npz" for group in groups
+    }
+    earlier = {
+        group: Samples.from_arrays(run_dir.read_arrays(name))
+        for group, name in names.items()
+        if run_dir.exists(name)
+    }
+
+    def keep(group: str, samples: Samples) -> None:
+        run_dir.write_arrays(names[group], samples.arrays())
+
+    return {"earlier": earlier, "checkpoint": keep}
+
+
+def _state_file(group: str) -> str:
+    return f"{STATES}/{group.replace('/', '+')}.npz"
+
+
+def _more_samples(
+    criterion: str, known: Ranking | None, options: dict[str, Any], extend: int
+) -> int:
+    if "samples" not in option_names(criterion):
+        raise ValueError(f"extend: {criterion} draws no samples, expected --extend=0")
+    had = (
+        options.get("samples") if known is None else known.asked.options.get("samples")
+    )
+    if had is None:
+        raise ValueError(
+            "extend: expected --samples=<number> as the ranking was made with, so that "
+            "it is known how many there are"
+        )
+    return int(had) + extend
+
+
+def _show(ranking: Ranking, run_dir: RunDir) -> None:
+    drawn = {
+        group: (scores.values, scores.standard_error)
+        for group, scores in ranking.scores.items()
+    }
+
+    def draw(path: Path) -> None:
+        figures.unit_scores(drawn, ranking.asked.criterion, path)
+
+    picture = run_dir.write("figures/scores.png", draw)
+    show_scores(run_dir.path / "tensorboard", ranking.scores, picture)
+
+
+def terminal_table(ranking: Ranking, shown: int = 5) -> str:
+    """Returns each group's best and worst units, and the price, as text."""
+    price = ranking.price
+    width = max(map(len, ranking.scores))
+    lines = [f"{ranking.asked.criterion}: units, best ... worst"]
+    for group, scores in ranking.scores.items():
+        units = order(scores)
+        ends = units if len(units) <= 2 * shown else [*units[:shown], *units[-shown:]]
+        words = [f"{unit} ({scores.values[unit]:.3g})" for unit in ends]
+        if len(units) > 2 * shown:
+            words.insert(shown, "...")
+        lines.append(f"{group.ljust(width)}  {' '.join(words)}")
+    lines.append(
+        f"price: {price.forward:,} examples forward, {price.backward:,} backward, "
+        f"{price.seconds:.1f} s"
+    )
+    return "\n".join(lines)
