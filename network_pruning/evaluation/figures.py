@@ -221,6 +221,33 @@ def unit_scores(
         flat[0].set_xlabel("units, best first")
 
 
+def agreement(
+    mean: npt.ArrayLike, sd: npt.ArrayLike, labels: Sequence[str], path: Path
+) -> None:
+    """Draws how far rankings agree, as a matrix of correlations.
+
+    Args:
+        mean: Correlations in [-1, 1] [labels, labels].
+        sd: Over seeds, likewise.
+        labels: Of rows and columns.
+        path: Of the PNG.
+    """
+    values, spread = np.asarray(mean), np.asarray(sd)
+    side = 1.5 + 0.55 * len(labels)
+    with _figure(path, (side + 1, side)) as axes:
+        ax = axes[0, 0]
+        ax.imshow(values, cmap="RdBu", vmin=-1, vmax=1)
+        ax.grid(visible=False)
+        ax.set_xticks(range(len(labels)), labels, rotation=90)
+        ax.set_yticks(range(len(labels)), labels)
+        for (row, column), value in np.ndenumerate(values):
+            text = f"{value:.2f}\n±{spread[row, column]:.2f}"
+            dark = abs(value) > 0.6
+            colour = "white" if dark else "#222222"
+            ax.text(column, row, text, ha="center", va="center", size=6, color=colour)
+        ax.set_title("Rank agreement: Spearman's correlation, mean of groups")
+
+
 def sparsity_buys(
     sparsities: npt.ArrayLike,
     storage: Mapping[str, npt.ArrayLike],

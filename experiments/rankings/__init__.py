@@ -1,0 +1,1 @@
+"""Comparing rankings of units: presets, the cells of a comparison, its summary."""

@@ -1,0 +1,316 @@
+"""The cells of a comparison: one network, ranked by one contender, cut one way."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+from tqdm import tqdm
+
+from experiments.rankings.presets import (
+    BASELINES,
+    CONTENDERS,
+    RANDOM,
+    SCRATCH,
+    Preset,
+)
+from network_pruning.evaluation import metrics
+from network_pruning.evaluation.cost import count_macs, count_params
+from network_pruning.evaluation.predict import predict_split
+from network_pruning.graph import fingerprint
+from network_pruning.jobs.fit import fit
+from network_pruning.jobs.plans import SHARED, FitPlan
+from network_pruning.jobs.rankings import Asked, Ranking
+from network_pruning.jobs.trainings import finished
+from network_pruning.pruning.certificate import certify
+from network_pruning.pruning.criteria import score_units
+from network_pruning.pruning.selection import keep_units
+from network_pruning.pruning.surgery import shrink
+from network_pruning.pruning.units import find_groups
+from network_pruning.runs import RunDir
+from network_pruning.types import BoolArray, Dataset, Price, Scores
+from network_pruning.views import without_test
+
+log = logging.getLogger(__name__)
+
+BEFORE, AFTER, DENSE = "before", "retrained", "dense"
+ROWS = "rows.csv"
+PROOF_IMAGES = 64
+MONITOR = "val_accuracy"
+"""What chooses the epoch of a retraining."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measured network.
+
+    Attributes:
+        seed: Of the dense network.
+        contender: Label.
+        kept: "8-9-36-17", or "macs:0.5"; "all" of the dense network.
+        stage: before, retrained or dense.
+        draw: Of a random cut; else 0.
+        accuracy: On the test split, in [0, 1].
+        valid_accuracy: On the validation split.
+        params: Trainable parameters.
+        macs: Of one example.
+        forward: Examples the ranking sent forward.
+        backward: And backward.
+        seconds: The ranking took.
+        epochs: Of the retraining.
+    """
+
+    seed: int
+    contender: str
+    kept: str
+    stage: str
+    draw: int
+    accuracy: float
+    valid_accuracy: float
+    params: int
+    macs: int
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+    epochs: int = 0
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What it is about."""
+        return self.seed, self.contender, self.kept, self.stage, self.draw
+
+
+HEADER = [field.name for field in dataclasses.fields(Cell)]
+
+
+class Comparison:
+    """Makes the cells of a preset, those that are missing; rows.csv after each."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        data: Dataset,
+        training_run: RunDir,
+        run: RunDir,
+        make_network: Callable[[], keras.Model],
+    ) -> None:
+        """Reads what there is.
+
+        Args:
+            preset: The protocol.
+            data: Cells are measured on its test split, chosen on valid.
+            training_run: Finished main job with the dense networks.
+            run: Folder of the comparison.
+            make_network: Builds the untrained network.
+        """
+        self.preset, self.data, self.run = preset, data, run
+        self.training_run = training_run
+        self.make_network = make_network
+        self.cells = {cell.key: cell for cell in read(run)}
+
+    def dense(self, seed: int) -> keras.Model:
+        """Returns a dense network.
+
+        Raises:
+            ValueError: If it is not trained.
+        """
+        training = finished(self.training_run, f"checkpoints/seed={seed}")
+        if training is None:
+            raise ValueError(
+                f"{self.training_run.path} holds no finished training of seed {seed}: "
+                "run --procedure=train first"
+            )
+        return training.load(self.training_run, "val_loss")
+
+    def ranking(self, seed: int, label: str, network: keras.Model) -> Ranking:
+        """Returns a contender's ranking of a network, made once."""
+        name = f"rankings/seed={seed}/{label}.npz"
+        if self.run.exists(name):
+            return Ranking.load(self.run, name)
+        contender = CONTENDERS[label]
+        seen = without_test(self.data)
+        scores = score_units(
+            network, contender.criterion, seen, seed=seed, **contender.options
+        )
+        asked = Asked(
+            fingerprint(network),
+            contender.criterion,
+            contender.options,
+            seed,
+            self.data.fingerprint,
+        )
+        ranking = Ranking(asked, scores)
+        ranking.save(self.run, name)
+        return ranking
+
+    def rank(self) -> None:
+        """Ranks every dense network by every contender."""
+        for seed in self.preset.seeds:
+            network = self.dense(seed)
+            bar = tqdm(self.preset.contenders, desc=f"rank, seed {seed}", disable=None)
+            for label in bar:
+                self.ranking(seed, label, network)
+
+    def prune(self) -> None:
+        """Measures every cut before retraining, and the dense networks."""
+        for seed in self.preset.seeds:
+            network = self.dense(seed)
+            self._measure((seed, "none", "all", DENSE, 0), lambda n=network: n)
+            cuts = list(self._cuts())
+            for label, kept, draw in tqdm(cuts, desc=f"cut, seed {seed}", disable=None):
+                key = (seed, label, kept, BEFORE, draw)
+                if key not in self.cells:
+                    ranking = self._drawn(seed, label, draw, network)
+                    small = self._cut(network, ranking.scores, kept, draw)
+                    self._measure(key, lambda s=small: s, ranking)
+
+    def retrain(self) -> None:
+        """Retrains cuts and baselines, and measures them."""
+        todo = [
+            (seed, label, kept)
+            for kept in self._widths()
+            for label in self.preset.retrained
+            for seed in self.preset.seeds
+        ]
+        for seed, label, kept in tqdm(todo, desc="retrain", disable=None):
+            key = (seed, label, kept, AFTER, 0)
+            if key not in self.cells:
+                self._retrain(key)
+
+    def _retrain(self, key: tuple[Any, ...]) -> None:
+        seed, label, kept, _, _ = key
+        plan = self._plan(seed, label)
+        folder = f"retrained/seed={seed}/{label}/{kept}".replace(" ", "_")
+
+        def make() -> keras.Model:
+            network = self.dense(seed)
+            if label not in BASELINES:
+                scores = self._drawn(seed, label, 0, network).scores
+                return self._cut(network, scores, kept, 0)
+            # The same widths, weights as at the start of a training.
+            scores = self._drawn(seed, RANDOM, 0, network).scores
+            small = self._cut(network, scores, kept, 0)
+            keras.utils.set_random_seed(seed)
+            return keras.models.clone_model(small)
+
+        training = fit(make, self.data, plan, self.run, folder)
+        network = training.load(self.run, MONITOR)
+        self._measure(key, lambda: network, epochs=plan.epochs)
+
+    def _plan(self, seed: int, label: str) -> FitPlan:
+        fields = dict(self.preset.retraining)
+        if label in BASELINES:
+            config = self.preset.config("unused")
+            names = (*SHARED, "learning_rate")
+            fields = {name: getattr(config, name) for name in names}
+            fields["epochs"] = self.preset.retraining["epochs"]
+            if label != SCRATCH:
+                fields["epochs"] += config.epochs
+        return FitPlan(**fields, seed=seed, schedule="cosine", monitor=MONITOR)
+
+    def _widths(self) -> list[str]:
+        if self.preset.keeps:
+            return ["-".join(map(str, keep)) for keep in self.preset.keeps]
+        return [",".join(f"{k}:{v:g}" for k, v in self.preset.budget.items())]
+
+    def _cuts(self) -> Iterator[tuple[str, str, int]]:
+        for kept in self._widths():
+            for label in self.preset.contenders:
+                draws = self.preset.draws if label == RANDOM else 1
+                yield from ((label, kept, draw) for draw in range(draws))
+
+    def _drawn(self, seed: int, label: str, draw: int, network: keras.Model) -> Ranking:
+        if label != RANDOM or draw == 0:
+            return self.ranking(seed, label, network)
+        number = self.preset.draws * seed + draw
+        scores = score_units(network, RANDOM, seed=10_000 + number)
+        return Ranking(Asked("", RANDOM, {}, number), scores)
+
+    def _cut(
+        self, network: keras.Model, scores: dict[str, Scores], kept: str, draw: int
+    ) -> keras.Model:
+        masks = self._masks(network, scores, kept)
+        small = shrink(network, masks)
+        if draw == 0:
+            images = next(iter(self.data.batches("valid", PROOF_IMAGES)))[0].numpy()
+            certify(network, masks, small, images).require()
+        return small
+
+    def _masks(
+        self, network: keras.Model, scores: dict[str, Scores], kept: str
+    ) -> dict[str, BoolArray]:
+        if not self.preset.keeps:
+            return keep_units(scores, budget=self.preset.budget, model=network)
+        names = [group.name for group in find_groups(network)]
+        counts = dict(zip(names, map(int, kept.split("-")), strict=True))
+        return keep_units(scores, keep=counts)
+
+    def _measure(
+        self,
+        key: tuple[Any, ...],
+        network: Callable[[], keras.Model],
+        ranking: Ranking | None = None,
+        epochs: int = 0,
+    ) -> None:
+        if key in self.cells:
+            return
+        measured = network()
+        accuracies = [
+            metrics.accuracy(*predict_split(measured, self.data, split))
+            for split in ("test", "valid")
+        ]
+        price = Price() if ranking is None else ranking.price
+        cell = Cell(
+            *key,
+            *accuracies,
+            count_params(measured),
+            count_macs(measured) or 0,
+            *dataclasses.astuple(price),
+            epochs,
+        )
+        self.cells[key] = cell
+        self.run.write_text(ROWS, write(self.cells.values()))
+
+
+def write(cells: Any) -> str:
+    """Returns cells as csv, ordered."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ordered = sorted(cells, key=lambda cell: cell.key)
+    writer.writerows([HEADER, *map(dataclasses.astuple, ordered)])
+    return out.getvalue()
+
+
+def read(run: RunDir) -> list[Cell]:
+    """Returns the cells of a comparison's folder, none where there are none.
+
+    Raises:
+        DamagedFile: If rows.csv is not what was written.
+    """
+    if not run.exists(ROWS):
+        return []
+    lines = list(csv.reader(io.StringIO(run.read_text(ROWS))))
+    kinds = {"int": int, "float": float, "str": str}
+    types = [kinds[str(field.type)] for field in dataclasses.fields(Cell)]
+    if not lines or lines[0] != HEADER:
+        raise run.damaged(ROWS, f"line 1: expected {','.join(HEADER)}")
+    try:
+        return [
+            Cell(*(kind(word) for kind, word in zip(types, line, strict=True)))
+            for line in lines[1:]
+        ]
+    except ValueError as error:
+        raise run.damaged(ROWS, str(error)) from None
+
+
+def mean_sd(values: list[float]) -> tuple[float, float]:
+    """Returns mean and sample sd; the sd of one value is 0."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), spread

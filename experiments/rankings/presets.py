@@ -1,0 +1,136 @@
+"""The protocols: which network, cut how, retrained how, ranked by whom."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from network_pruning.configs import SweepConfig
+
+SEEDS = (0, 1, 2)
+RANDOM = "random"
+SCRATCH, SCRATCH_LONG = "scratch", "scratch, dense + retraining epochs"
+BASELINES = (SCRATCH, SCRATCH_LONG)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to rank units.
+
+    Attributes:
+        criterion: By name.
+        options: Of the criterion.
+    """
+
+    criterion: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+CONTENDERS: Mapping[str, Contender] = {
+    RANDOM: Contender("random"),
+    "l1": Contender("l1"),
+    "l2": Contender("l2"),
+    "batch_norm": Contender("batch_norm"),
+    "fpgm": Contender("fpgm"),
+    "apoz": Contender("apoz"),
+    "mean_activation": Contender("mean_activation"),
+    "taylor": Contender("taylor"),
+    "fisher": Contender("fisher"),
+    "leave_one_out": Contender("leave_one_out"),
+    "shapley permutation 30": Contender("shapley", {"samples": 30}),
+    "shapley kernel": Contender("shapley", {"estimator": "kernel"}),
+    "shapley legacy 100": Contender("shapley", {"estimator": "legacy"}),
+    "dirichlet point": Contender("dirichlet"),
+    "dirichlet integral": Contender("dirichlet", {"kind": "integral"}),
+    "generalised dirichlet": Contender("generalised_dirichlet"),
+    "softmax switch": Contender("softmax_switch"),
+    "mean rank": Contender("combined"),
+}
+"""Label -> criterion and options; the published protocols' and their rivals."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A comparison.
+
+    Attributes:
+        training: Flags of the main job that make the dense network.
+        keeps: Units kept of each group, in graph order; or empty for `budget`.
+        budget: Share of a cost that may remain, for all groups.
+        contenders: Labels compared before retraining.
+        retrained: Labels, and baselines, compared after it.
+        retraining: Fields of the retraining's plan.
+        draws: Random cuts that are averaged before retraining.
+        bars: (kept widths, largest test error after retraining of the best, in %).
+        seeds: One dense network each.
+    """
+
+    training: Mapping[str, Any]
+    keeps: tuple[tuple[int, ...], ...]
+    contenders: tuple[str, ...]
+    retrained: tuple[str, ...]
+    retraining: Mapping[str, Any]
+    budget: Mapping[str, float] = field(default_factory=dict)
+    draws: int = 10
+    bars: Mapping[tuple[int, ...], float] = field(default_factory=dict)
+    seeds: tuple[int, ...] = SEEDS
+
+    def config(self, output_dir: str) -> SweepConfig:
+        """Returns the main job that trains the dense networks."""
+        return SweepConfig(
+            **self.training,
+            k_vals=(0.0,),
+            kinds=("unit",),
+            seeds=self.seeds,
+            output_dir=output_dir,
+        )
+
+
+_SGD = {"optimizer": "sgd", "nesterov": True, "learning_rate": 0.05}
+_MILD = {"weight_decay": 1e-4, "augment": "shift", "shift": 1}
+_LENET = Preset(
+    training={
+        **{"model": "lenet5", "epochs": 15, "schedule": "cosine"},
+        **_SGD,
+        **_MILD,
+    },
+    keeps=((8, 9, 36, 17), (6, 7, 35, 17), (5, 7, 45, 20)),
+    contenders=tuple(CONTENDERS),
+    retrained=(
+        *(RANDOM, "l2", "fisher", "shapley permutation 30", "dirichlet point"),
+        *("mean rank", *BASELINES),
+    ),
+    retraining={"epochs": 15, "batch_size": 128, **_SGD, **_MILD},
+)
+
+PRESETS: Mapping[str, Preset] = {
+    "lenet5-digits": dataclasses.replace(
+        _LENET,
+        training={"dataset": "digits", **_LENET.training},
+        bars={(8, 9, 36, 17): 0.9, (6, 7, 35, 17): 1.1},
+    ),
+    "lenet5-fashion": dataclasses.replace(
+        _LENET, training={"dataset": "fashion", **_LENET.training}
+    ),
+    "resnet20-cifar10": Preset(
+        training={
+            **{"model": "resnet20", "dataset": "cifar10", "epochs": 50},
+            **{"schedule": "cosine", "optimizer": "sgd", "nesterov": True},
+            **{"learning_rate": 0.1, "weight_decay": 5e-4},
+            **{"augment": "flip_shift", "shift": 4},
+        },
+        keeps=(),
+        budget={"macs": 0.5},
+        contenders=(RANDOM, "l2", "batch_norm", "taylor", "fisher"),
+        retrained=(RANDOM, "l2", "fisher", SCRATCH),
+        retraining={
+            **{"epochs": 15, "batch_size": 128, "optimizer": "sgd", "nesterov": True},
+            **{"learning_rate": 0.05, "weight_decay": 5e-4},
+            **{"augment": "flip_shift", "shift": 4},
+        },
+        draws=3,
+    ),
+}
+"""Name -> comparison."""
