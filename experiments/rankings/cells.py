@@ -47,6 +47,10 @@ MONITOR = "val_accuracy"
 """What chooses the epoch of a retraining."""
 
 
+Key = tuple[int, str, str, str, int]
+"""Seed, contender, kept, stage, draw."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One measured network.
@@ -82,7 +86,7 @@ class Cell:
     epochs: int = 0
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> Key:
         """What it is about."""
         return self.seed, self.contender, self.kept, self.stage, self.draw
 
@@ -162,14 +166,14 @@ class Comparison:
         """Measures every cut before retraining, and the dense networks."""
         for seed in self.preset.seeds:
             network = self.dense(seed)
-            self._measure((seed, "none", "all", DENSE, 0), lambda n=network: n)
+            self._measure((seed, "none", "all", DENSE, 0), network)
             cuts = list(self._cuts())
             for label, kept, draw in tqdm(cuts, desc=f"cut, seed {seed}", disable=None):
                 key = (seed, label, kept, BEFORE, draw)
                 if key not in self.cells:
                     ranking = self._drawn(seed, label, draw, network)
                     small = self._cut(network, ranking.scores, kept, draw)
-                    self._measure(key, lambda s=small: s, ranking)
+                    self._measure(key, small, ranking)
 
     def retrain(self) -> None:
         """Retrains cuts and baselines, and measures them."""
@@ -184,7 +188,7 @@ class Comparison:
             if key not in self.cells:
                 self._retrain(key)
 
-    def _retrain(self, key: tuple[Any, ...]) -> None:
+    def _retrain(self, key: Key) -> None:
         seed, label, kept, _, _ = key
         plan = self._plan(seed, label)
         folder = f"retrained/seed={seed}/{label}/{kept}".replace(" ", "_")
@@ -202,7 +206,7 @@ class Comparison:
 
         training = fit(make, self.data, plan, self.run, folder)
         network = training.load(self.run, MONITOR)
-        self._measure(key, lambda: network, epochs=plan.epochs)
+        self._measure(key, network, epochs=plan.epochs)
 
     def _plan(self, seed: int, label: str) -> FitPlan:
         fields = dict(self.preset.retraining)
@@ -254,25 +258,27 @@ class Comparison:
 
     def _measure(
         self,
-        key: tuple[Any, ...],
-        network: Callable[[], keras.Model],
+        key: Key,
+        network: keras.Model,
         ranking: Ranking | None = None,
         epochs: int = 0,
     ) -> None:
         if key in self.cells:
             return
-        measured = network()
-        accuracies = [
-            metrics.accuracy(*predict_split(measured, self.data, split))
+        test, valid = (
+            metrics.accuracy(*predict_split(network, self.data, split))
             for split in ("test", "valid")
-        ]
+        )
         price = Price() if ranking is None else ranking.price
         cell = Cell(
             *key,
-            *accuracies,
-            count_params(measured),
-            count_macs(measured) or 0,
-            *dataclasses.astuple(price),
+            test,
+            valid,
+            count_params(network),
+            count_macs(network) or 0,
+            price.forward,
+            price.backward,
+            price.seconds,
             epochs,
         )
         self.cells[key] = cell
