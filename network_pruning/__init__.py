@@ -19,6 +19,7 @@ _HOME = {
     "prune_weights": "network_pruning.pruning.weights",
     "register_layer_rule": "network_pruning.pruning.layer_rules",
     "score_units": "network_pruning.pruning.criteria",
+    "sensitivity": "network_pruning.pruning.sensitivity",
     "shrink": "network_pruning.pruning.surgery",
 }
 

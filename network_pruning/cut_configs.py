@@ -118,6 +118,12 @@ class RankConfig(NetworkConfig):
     samples: int | None = flag(
         None, "Of shapley: coalitions or permutations; short for ...=samples=..."
     )
+    sensitivity: bool = flag(
+        False,
+        "Also measure and plot the validation accuracy against the share of each "
+        "group removed.",
+        "view",
+    )
     extend: int = flag(
         0, "Draw so many samples more than the finished ranking has.", "view"
     )

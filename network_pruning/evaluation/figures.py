@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import style
+from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -219,6 +219,26 @@ def unit_scores(
             each.axhline(0, color=GREY, linewidth=0.8)
         flat[0].set_ylabel(criterion)
         flat[0].set_xlabel("units, best first")
+
+
+def sensitivity(
+    ratios: npt.ArrayLike, curves: Mapping[str, npt.ArrayLike], path: Path
+) -> None:
+    """Draws validation accuracy against the share of one group removed.
+
+    Args:
+        ratios: Shares [ratios].
+        curves: Accuracy [ratios] by group name.
+        path: Of the PNG.
+    """
+    with _figure(path, (8, 5)) as axes:
+        ax = axes[0, 0]
+        for place, (name, accuracy) in enumerate(curves.items()):
+            shade = place / max(len(curves) - 1, 1)
+            ax.plot(ratios, accuracy, marker="o", color=colormaps["viridis"](shade))
+            ax.annotate(name, (np.ravel(ratios)[-1], np.ravel(accuracy)[-1]), size=7)
+        ax.set(xlabel="Share of one group removed", ylabel="Validation accuracy")
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def agreement(

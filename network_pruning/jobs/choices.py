@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.cut_configs import PruneConfig
 from network_pruning.graph import fingerprint
 from network_pruning.jobs import networks, rank_job
 from network_pruning.jobs.rankings import FILE, Ranking
-from network_pruning.pruning.gates import gate
 from network_pruning.pruning.selection import keep_units
+from network_pruning.pruning.sensitivity import masked_accuracy
 from network_pruning.pruning.units import Groups, find_groups
 from network_pruning.runs import RunDir
 from network_pruning.types import BoolArray, Dataset, Scores
@@ -191,7 +190,7 @@ def _deepest(
     Returns:
         Its masks.
     """
-    accuracy = _accuracy_by_masks(network, data)
+    accuracy = masked_accuracy(network, data)
     dense = accuracy({})
     allowed = float(config.max_drop or 0)
     best = keep_units(scores, sparsity=0.0, scope=config.scope)
@@ -208,24 +207,3 @@ def _deepest(
         elif drop > 2 * allowed + HOPELESS:
             break
     return best
-
-
-def _accuracy_by_masks(
-    network: keras.Model, data: Dataset
-) -> Callable[[Mapping[str, BoolArray]], float]:
-    """Returns a function from masks to the masked network's validation accuracy."""
-    gated = gate(network)
-
-    @tf.function(reduce_retracing=True)
-    def right(images: tf.Tensor, labels: tf.Tensor, masks: Any) -> tf.Tensor:
-        outputs = gated([images, masks], training=False)
-        hits = tf.argmax(outputs, -1, labels.dtype) == labels
-        return tf.math.count_nonzero(hits)
-
-    def accuracy(masks: Mapping[str, BoolArray]) -> float:
-        tensors = {name: tf.constant(mask) for name, mask in masks.items()}
-        batches = data.batches("valid", 1000)
-        hits = sum(int(right(images, labels, tensors)) for images, labels in batches)
-        return hits / data.size("valid")
-
-    return accuracy

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tf_keras as keras
 
 from network_pruning.criterion_flags import option_names
@@ -17,12 +18,14 @@ from network_pruning.jobs.boards import show_scores
 from network_pruning.jobs.rankings import FILE, TABLE, Asked, Ranking, order
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.games import Samples
+from network_pruning.pruning.sensitivity import RATIOS, sensitivity
 from network_pruning.pruning.units import Groups, UnitGroup, find_groups
 from network_pruning.runs import RunDir, hold_run
 from network_pruning.types import Dataset
 
 log = logging.getLogger(__name__)
 
+CURVES = "sensitivity.npz"
 STATES = "samples"
 """Folder of what is drawn so far, one file a group."""
 
@@ -51,6 +54,8 @@ def run(
         run_dir.write_json("config.json", config.as_dict())
         ranking = rank(config, found, groups, data, run_dir, config.extend)
         _show(ranking, run_dir)
+        if config.sensitivity:
+            _show_sensitivity(found.network, ranking, data, run_dir)
     print(terminal_table(ranking))
     print(f"\nranking: {folder}\ntensorboard --logdir={folder}")
     return ranking
@@ -169,6 +174,23 @@ def _show(ranking: Ranking, run_dir: RunDir) -> None:
 
     picture = run_dir.write("figures/scores.png", draw)
     show_scores(run_dir.path / "tensorboard", ranking.scores, picture)
+
+
+def _show_sensitivity(
+    network: keras.Model, ranking: Ranking, data: Dataset, run_dir: RunDir
+) -> None:
+    """Measures the curves, once for a ranking, and draws them."""
+    mark = np.array(ranking.digest())
+    known = run_dir.read_arrays(CURVES) if run_dir.exists(CURVES) else {}
+    if known.get("ranking") != mark:
+        curves = sensitivity(network, ranking.scores, data)
+        run_dir.write_arrays(CURVES, {**curves, "ranking": mark})
+    known = run_dir.read_arrays(CURVES)
+    curves = {group: known[group] for group in ranking.scores}
+    run_dir.write(
+        "figures/sensitivity.png",
+        lambda path: figures.sensitivity(RATIOS, curves, path),
+    )
 
 
 def terminal_table(ranking: Ranking, shown: int = 5) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -98,6 +99,10 @@ class Ranking:
                 f"one is {model[:12]}): rank this one with python -m "
                 f"network_pruning.rank --criterion={self.asked.criterion}"
             )
+
+    def digest(self) -> str:
+        """Returns 16 hex digits of what the scores say."""
+        return hashlib.sha256(self.table().encode()).hexdigest()[:16]
 
     def table(self) -> str:
         """Returns every unit, best first within its group, as csv."""

@@ -41,6 +41,11 @@ class Gated(keras.Model):
         self._board = _Switchboard(groups)
         self._fixed = None if masks is None else tf.constant(groups.vector(masks))
 
+    @property
+    def groups(self) -> Groups:
+        """The groups its masks are for."""
+        return self._board.groups
+
     def call(
         self,
         inputs: Any,

@@ -1,0 +1,74 @@
+"""How much each group matters: accuracy against the share of one group removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning.pruning.gates import gate
+from network_pruning.pruning.selection import keep_units
+from network_pruning.types import BoolArray, Dataset, Scores
+
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+BATCH = 1000
+Accuracy = Callable[[Mapping[str, BoolArray]], float]
+
+
+def sensitivity(
+    model: keras.Model,
+    scores: Mapping[str, Scores],
+    data: Dataset,
+    ratios: Sequence[float] = RATIOS,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Removes the worst units of one group at a time, the others complete.
+
+    H. Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017, section 3.2.
+
+    Args:
+        model: Functional or Sequential tf_keras model, a classifier.
+        scores: By group name; these groups are looked at.
+        data: Accuracies are those of its validation split.
+        ratios: Shares of a group's units to remove, in [0, 1).
+
+    Returns:
+        Accuracy [ratios] in [0, 1] by group name; nothing is retrained.
+
+    Raises:
+        ValueError: If a group is unknown or a ratio out of range.
+    """
+    accuracy = masked_accuracy(model, data)
+    return {
+        name: np.array([
+            accuracy(keep_units({name: found}, sparsity=ratio)) for ratio in ratios
+        ])
+        for name, found in scores.items()
+    }
+
+
+def masked_accuracy(model: keras.Model, data: Dataset) -> Accuracy:
+    """Returns a function from masks to the masked network's validation accuracy.
+
+    One trace serves all masks.
+    """
+    gated = gate(model)
+
+    @tf.function(reduce_retracing=True)
+    def hits(images: tf.Tensor, labels: tf.Tensor, masks: Any) -> tf.Tensor:
+        outputs = gated([images, masks], training=False)
+        return tf.math.count_nonzero(tf.argmax(outputs, -1, labels.dtype) == labels)
+
+    whole = {group.name: np.ones(group.n_units, bool) for group in gated.groups}
+
+    def accuracy(masks: Mapping[str, BoolArray]) -> float:
+        # Every group is named each time: other names would be another trace.
+        tensors = {name: tf.constant(m) for name, m in {**whole, **masks}.items()}
+        batches = data.batches("valid", BATCH)
+        total = sum(int(hits(images, labels, tensors)) for images, labels in batches)
+        return total / data.size("valid")
+
+    return accuracy
