@@ -109,7 +109,7 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
     training = preset.config(config.output_dir)
     if "train" in config.procedures():
         main_job.run(training, datasets.load, models.build)
-    folder = Path(config.output_dir) / f"ranking-{name}"
+    folder = Path(config.output_dir) / f"ranking-{name}-{preset.digest()}"
     data: Any = datasets.load(training.dataset, num_valid=training.num_valid)
     make = functools.partial(
         models.build, training.model, data.input_shape, data.num_classes

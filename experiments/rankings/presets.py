@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +78,12 @@ class Preset:
     draws: int = 10
     bars: Mapping[tuple[int, ...], float] = field(default_factory=dict)
     seeds: tuple[int, ...] = SEEDS
+
+    def digest(self) -> str:
+        """Returns 8 hex digits that change with how networks are made and retrained."""
+        made = {"training": dict(self.training), "retraining": dict(self.retraining)}
+        text = json.dumps({**made, "draws": self.draws}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def config(self, output_dir: str) -> SweepConfig:
         """Returns the main job that trains the dense networks."""
