@@ -18,7 +18,7 @@ from experiments.rankings.presets import (
     BASELINES,
     CONTENDERS,
     RANDOM,
-    SCRATCH,
+    SCRATCH_LONG,
     Preset,
 )
 from network_pruning.evaluation import metrics
@@ -26,7 +26,7 @@ from network_pruning.evaluation.cost import count_macs, count_params
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.graph import fingerprint
 from network_pruning.jobs.fit import fit
-from network_pruning.jobs.plans import SHARED, FitPlan
+from network_pruning.jobs.plans import FitPlan
 from network_pruning.jobs.rankings import Asked, Ranking
 from network_pruning.jobs.trainings import finished
 from network_pruning.pruning.certificate import certify
@@ -212,13 +212,8 @@ class Comparison:
 
     def _plan(self, seed: int, label: str) -> FitPlan:
         fields = dict(self.preset.retraining)
-        if label in BASELINES:
-            config = self.preset.config("unused")
-            names = (*SHARED, "learning_rate")
-            fields = {name: getattr(config, name) for name in names}
-            fields["epochs"] = self.preset.retraining["epochs"]
-            if label != SCRATCH:
-                fields["epochs"] += config.epochs
+        if label == SCRATCH_LONG:
+            fields["epochs"] += self.preset.config("unused").epochs
         return FitPlan(**fields, seed=seed, schedule="cosine", monitor=MONITOR)
 
     def _widths(self) -> list[str]:

@@ -99,10 +99,11 @@ class Preset:
 _SGD = {"optimizer": "sgd", "nesterov": True, "learning_rate": 0.05}
 _MILD = {"weight_decay": 1e-4, "augment": "shift", "shift": 1}
 _LENET = Preset(
+    # The published recipe but for the step size, ten times as large so that ten epochs
+    # do. Dense networks trained longer, or on shifted images, fall further when cut.
     training={
-        **{"model": "lenet5", "epochs": 15, "schedule": "cosine"},
-        **_SGD,
-        **_MILD,
+        **{"model": "lenet5", "epochs": 10, "batch_size": 105, "optimizer": "sgd"},
+        **{"learning_rate": 0.01, "weight_decay": 5e-4},
     },
     keeps=((8, 9, 36, 17), (6, 7, 35, 17), (5, 7, 45, 20)),
     # Half of its layers have no BatchNormalization to read a scale from.
