@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from experiments import ledger
 from experiments.rankings.presets import PRESETS, Preset
 from experiments.sweep import choose
@@ -26,7 +28,7 @@ from network_pruning.runs import RunDir, hold_run
 if TYPE_CHECKING:
     from experiments.rankings.cells import Comparison
 
-PROCEDURES = ("train", "rank", "prune", "retrain", "compare")
+PROCEDURES = ("train", "rank", "prune", "retrain", "covariance", "compare")
 
 USAGE = """
 Compare rankings of units by a protocol.
@@ -46,9 +48,9 @@ class RankingConfig:
     preset: str | None = flag(
         None, "A comparison by name, or all; without it the names are listed."
     )
-    procedure: Literal["train", "rank", "prune", "retrain", "compare", "all"] = flag(
-        "all", "Which step; each needs those before it."
-    )
+    procedure: Literal[
+        "train", "rank", "prune", "retrain", "covariance", "compare", "all"
+    ] = flag("all", "Which step; each needs those before it.")
     seeds: tuple[int, ...] | None = flag(
         None, "Seeds to work on; by default those of the preset."
     )
@@ -125,6 +127,8 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
         for procedure in config.procedures():
             if procedure in {"rank", "prune", "retrain"}:
                 getattr(comparison, procedure)()
+        if "covariance" in config.procedures() and preset.switch_steps:
+            show_covariances(name, preset, comparison, RunDir(config.references_dir))
         if "compare" in config.procedures():
             publish(name, preset, comparison, RunDir(config.references_dir))
 
@@ -135,6 +139,40 @@ def narrowed(preset: Preset, config: RankingConfig) -> Preset:
         preset,
         seeds=config.seeds or preset.seeds,
         keeps=(config.keep,) if config.keep else preset.keeps,
+    )
+
+
+def show_covariances(
+    name: str, preset: Preset, comparison: Comparison, references: RunDir
+) -> None:
+    """Learns switches under both laws, and says how they vary together."""
+    from experiments.rankings import covariances
+    from network_pruning.evaluation import figures
+    from network_pruning.views import without_test
+
+    found = {
+        seed: covariances.learn(
+            comparison.dense(seed),
+            without_test(comparison.data),
+            seed,
+            preset.switch_steps,
+        )
+        for seed in preset.seeds
+    }
+    command = f"python -m experiments.ranking --preset={name} --procedure=covariance"
+    references.write_text(
+        f"ranking_{name}_covariances.md", covariances.markdown(found, command)
+    )
+    drawn = {
+        group: {
+            law: np.concatenate([found[seed][law][group].values for seed in found])
+            for law in covariances.LAWS
+        }
+        for group in found[preset.seeds[0]]["dirichlet"]
+    }
+    references.write(
+        f"ranking_{name}_covariances.png",
+        lambda path: figures.switch_correlations(drawn, path),
     )
 
 

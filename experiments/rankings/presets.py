@@ -64,6 +64,7 @@ class Preset:
         contenders: Labels compared before retraining.
         retrained: Labels, and baselines, compared after it.
         retraining: Fields of the retraining's plan.
+        switch_steps: Of learning the switches whose covariances are shown; 0 for none.
         draws: Random cuts that are averaged before retraining.
         bars: (kept widths, largest test error after retraining of the best, in %).
         seeds: One dense network each.
@@ -75,6 +76,7 @@ class Preset:
     retrained: tuple[str, ...]
     retraining: Mapping[str, Any]
     budget: Mapping[str, float] = field(default_factory=dict)
+    switch_steps: int = 0
     draws: int = 10
     bars: Mapping[tuple[int, ...], float] = field(default_factory=dict)
     seeds: tuple[int, ...] = SEEDS
@@ -113,6 +115,7 @@ _LENET = Preset(
         *("mean rank", *BASELINES),
     ),
     retraining={"epochs": 15, "batch_size": 128, **_SGD, **_MILD},
+    switch_steps=300,
 )
 
 PRESETS: Mapping[str, Preset] = {

@@ -241,6 +241,29 @@ def sensitivity(
         ax.xaxis.set_major_formatter(PercentFormatter(1.0))
 
 
+def switch_correlations(
+    correlations: Mapping[str, Mapping[str, npt.ArrayLike]], path: Path
+) -> None:
+    """Draws histograms of the correlations of switches, one panel a group.
+
+    Args:
+        correlations: Of all pairs, by group and law.
+        path: Of the PNG.
+    """
+    columns = len(correlations)
+    with _figure(path, (3.4 * columns, 3), 1, columns) as axes:
+        for ax, (group, by_law) in zip(axes.flat, correlations.items(), strict=True):
+            bins = np.linspace(-1, 1, 61)
+            for (law, values), colour in zip(
+                by_law.items(), (BLUE, ORANGE), strict=True
+            ):
+                ax.hist(np.ravel(values), bins, color=colour, alpha=0.6, label=law)
+            ax.axvline(0, color=GREY, linewidth=0.8)
+            ax.set(title=group, yscale="log", xlabel="Correlation of two switches")
+        axes.flat[0].legend()
+        axes.flat[0].set_ylabel("Pairs")
+
+
 def agreement(
     mean: npt.ArrayLike, sd: npt.ArrayLike, labels: Sequence[str], path: Path
 ) -> None:
