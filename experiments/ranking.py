@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,16 +112,12 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
         main_job.run(training, datasets.load, models.build)
     folder = Path(config.output_dir) / f"ranking-{name}-{preset.digest()}"
     data: Any = datasets.load(training.dataset, num_valid=training.num_valid)
-    make = functools.partial(
-        models.build, training.model, data.input_shape, data.num_classes
-    )
     with hold_run(folder):
         comparison = Comparison(
             narrowed(preset, config),
             data,
             RunDir(Path(config.output_dir) / training.run_id()),
             RunDir(folder),
-            make,
         )
         for procedure in config.procedures():
             if procedure in {"rank", "prune", "retrain"}:

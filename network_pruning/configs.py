@@ -27,7 +27,8 @@ from network_pruning.criterion_flags import check_criterion, read_option
 K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
 MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 NETWORK_OPTIONS = {
-    name: name for name in ("widths", "use_bias", "activation", "batch_norm", "dropout")
+    name: name
+    for name in ("widths", "width", "use_bias", "activation", "batch_norm", "dropout")
 } | {"l1_reg": "l1", "l2_reg": "l2"}
 """Flags that say how a network is built -> what builders call them."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
@@ -118,6 +119,9 @@ class SweepConfig:
     )
     widths: tuple[int, ...] = flag(
         (1000, 1000, 500, 200), "Units of each hidden layer of the mlp."
+    )
+    width: float = flag(
+        1.0, "Multiplies the widths of a convolutional network: 0.5 halves them."
     )
     use_bias: bool = flag(False, "Whether the mlp has biases.")
     activation: Literal["relu", "tanh", "sigmoid", "elu", "selu", "gelu"] = flag(
@@ -288,6 +292,7 @@ _POSITIVE = (
     "finetune_learning_rate",
     "step_factor",
     "shift",
+    "width",
 )
 _NOT_NEGATIVE = (
     "epochs",

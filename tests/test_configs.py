@@ -40,6 +40,7 @@ OTHER = {
     "criterion_options": ("samples=3",),
     "image_size": (32, 32),
     "widths": (10,),
+    "width": 0.5,
     "use_bias": True,
     "activation": "tanh",
     "batch_norm": True,

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,6 @@ class Comparison:
         data: Dataset,
         training_run: RunDir,
         run: RunDir,
-        make_network: Callable[[], keras.Model],
     ) -> None:
         """Reads what there is.
 
@@ -112,11 +111,9 @@ class Comparison:
             data: Cells are measured on its test split, chosen on valid.
             training_run: Finished main job with the dense networks.
             run: Folder of the comparison.
-            make_network: Builds the untrained network.
         """
         self.preset, self.data, self.run = preset, data, run
         self.training_run = training_run
-        self.make_network = make_network
         self.cells = {cell.key: cell for cell in read(run)}
 
     def dense(self, seed: int) -> keras.Model:
@@ -125,6 +122,8 @@ class Comparison:
         Raises:
             ValueError: If it is not trained.
         """
+        if self.preset.dense_seed is not None:
+            seed = self.preset.dense_seed
         training = finished(self.training_run, f"checkpoints/seed={seed}")
         if training is None:
             raise ValueError(

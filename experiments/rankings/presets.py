@@ -67,7 +67,8 @@ class Preset:
         switch_steps: Of learning the switches whose covariances are shown; 0 for none.
         draws: Random cuts that are averaged before retraining.
         bars: (kept widths, largest test error after retraining of the best, in %).
-        seeds: One dense network each.
+        seeds: One dense network each, unless there is one for all.
+        dense_seed: Of the one dense network that all seeds begin with.
     """
 
     training: Mapping[str, Any]
@@ -80,6 +81,7 @@ class Preset:
     draws: int = 10
     bars: Mapping[tuple[int, ...], float] = field(default_factory=dict)
     seeds: tuple[int, ...] = SEEDS
+    dense_seed: int | None = None
 
     def digest(self) -> str:
         """Returns 8 hex digits that change with how networks are made and retrained."""
@@ -93,7 +95,7 @@ class Preset:
             **self.training,
             k_vals=(0.0,),
             kinds=("unit",),
-            seeds=self.seeds,
+            seeds=self.seeds if self.dense_seed is None else (self.dense_seed,),
             output_dir=output_dir,
         )
 
@@ -144,6 +146,25 @@ PRESETS: Mapping[str, Preset] = {
             **{"augment": "flip_shift", "shift": 4},
         },
         draws=3,
+    ),
+    "vgg16_half-cifar10": Preset(
+        training={
+            **{"model": "vgg16_cifar", "width": 0.5, "dataset": "cifar10"},
+            **{"epochs": 30, "schedule": "cosine", "optimizer": "sgd"},
+            **{"nesterov": True, "learning_rate": 0.05, "weight_decay": 5e-4},
+            **{"augment": "flip_shift", "shift": 4},
+        },
+        keeps=(),
+        budget={"macs": 0.4},
+        contenders=(RANDOM, "l2", "taylor", "fisher"),
+        retrained=(RANDOM, "l2", "fisher", SCRATCH),
+        retraining={
+            **{"epochs": 10, "batch_size": 128, "optimizer": "sgd", "nesterov": True},
+            **{"learning_rate": 0.02, "weight_decay": 5e-4},
+            **{"augment": "flip_shift", "shift": 4},
+        },
+        draws=3,
+        dense_seed=0,
     ),
 }
 """Name -> comparison."""
