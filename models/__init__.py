@@ -42,6 +42,15 @@ MODELS = {
     "resnet56": Recipe("resnet_cifar", {"depth": 56}),
     "wrn_28_10": Recipe("wide_resnet"),
     "resnet50": Recipe("resnet50"),
+    **{
+        name: Recipe("applications", {"application": name})
+        for name in (
+            *("DenseNet121", "DenseNet169", "EfficientNetB0", "InceptionV3"),
+            *("MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile"),
+            *("RegNetX002", "ResNet101", "ResNet50", "ResNet50V2", "VGG16", "VGG19"),
+            "Xception",
+        )
+    },
 }
 """Model name -> how it is made."""
 

@@ -28,7 +28,10 @@ K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
 MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 NETWORK_OPTIONS = {
     name: name
-    for name in ("widths", "width", "use_bias", "activation", "batch_norm", "dropout")
+    for name in (
+        *("widths", "width", "use_bias", "activation", "batch_norm", "dropout"),
+        "pretrained",
+    )
 } | {"l1_reg": "l1", "l2_reg": "l2"}
 """Flags that say how a network is built -> what builders call them."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
@@ -60,6 +63,11 @@ class SweepConfig:
         "mlp",
         "Network by name, or a trained one to go on from: path/to/a.keras or .h5, or a "
         "SavedModel folder, path/to/folder.",
+    )
+    pretrained: bool = flag(
+        False,
+        "Begin with ImageNet weights, for the networks of tf_keras.applications "
+        "(MobileNetV2, ResNet50 ...).",
     )
     input_range: tuple[float, ...] = flag(
         (0.0, 1.0),

@@ -28,6 +28,11 @@ class NetworkConfig:
     model_checkpoint: str | None = flag(
         None, "File of the network, where --model is only its name.", "view"
     )
+    pretrained: bool = flag(
+        False,
+        "Take --model=MobileNetV2 or another of tf_keras.applications at its ImageNet "
+        "weights; the dataset's classes must be ImageNet's.",
+    )
     dataset: str = flag(
         "digits",
         "Images: digits (MNIST), fashion, uci_digits (embedded, needs no network), any "

@@ -42,6 +42,7 @@ def check(config: NetworkConfig) -> None:
 
     models.check(config.model)
     models.check(config.source)
+    models.check_options(config.model, ["pretrained"] if config.pretrained else [])
     data.check_options(
         num_valid=config.num_valid,
         split=config.split,

@@ -41,6 +41,7 @@ OTHER = {
     "image_size": (32, 32),
     "widths": (10,),
     "width": 0.5,
+    "pretrained": True,
     "use_bias": True,
     "activation": "tanh",
     "batch_norm": True,

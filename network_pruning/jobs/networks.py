@@ -89,6 +89,13 @@ def find(
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(config.source).stem)
         home = Path(config.output_dir) / f"{stem}-{mark[:DIGITS]}"
         return Found(network, mark, home, config.source)
+    if config.pretrained:
+        network = build_model(
+            config.model, data.input_shape, data.num_classes, pretrained=True
+        )
+        mark = fingerprint(network)
+        home = Path(config.output_dir) / f"{config.model}-{mark[:DIGITS]}"
+        return Found(network, mark, home, f"{config.model} at its ImageNet weights")
     run, training = _newest(config)
     network = training.load(run, config.monitor)
     if network.input_shape[1:] != tuple(data.input_shape):
