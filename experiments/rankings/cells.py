@@ -137,7 +137,10 @@ class Comparison:
         """Returns a contender's ranking of a network, made once."""
         name = f"rankings/seed={seed}/{label}.npz"
         if self.run.exists(name):
-            return Ranking.load(self.run, name)
+            known = Ranking.load(self.run, name)
+            where = str(self.run.path / name)
+            known.check(fingerprint(network), self.data.fingerprint, where)
+            return known
         contender = CONTENDERS[label]
         seen = without_test(self.data)
         scores = score_units(
