@@ -184,21 +184,25 @@ def publish(
     text = summary.markdown(name, preset, cells, today)
     references.write_text(f"ranking_{name}.md", text)
     ledger.record(references, summary.ledger_lines(name, preset, cells, today))
-    scores = {
+    print(text)
+    files = {
         seed: {
-            label: Ranking.load(
-                comparison.run, f"rankings/seed={seed}/{label}.npz"
-            ).scores
-            for label in preset.contenders
+            label: f"rankings/seed={seed}/{label}.npz" for label in preset.contenders
         }
         for seed in preset.seeds
     }
+    scores = {
+        seed: {k: Ranking.load(comparison.run, v).scores for k, v in named.items()}
+        for seed, named in files.items()
+        if all(map(comparison.run.exists, named.values()))
+    }
+    if not scores:
+        return
     mean, sd = summary.agreement(scores, preset.contenders)
     references.write(
         f"ranking_{name}_agreement.png",
         lambda path: figures.agreement(mean, sd, preset.contenders, path),
     )
-    print(text)
 
 
 if __name__ == "__main__":

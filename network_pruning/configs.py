@@ -203,7 +203,7 @@ class SweepConfig:
         _check_k_vals(self.k_vals)
         _check_seeds(self.seeds)
         _check_kinds(self.kinds)
-        _check_id(self.experiment_id)
+        check_id("experiment_id", self.experiment_id)
         check_image_size(self.image_size)
         if not self.output_dir:
             raise ValueError("output_dir: got none, expected a folder, . for this one")
@@ -442,10 +442,15 @@ def _check_kinds(kinds: tuple[str, ...]) -> None:
         )
 
 
-def _check_id(name: str | None) -> None:
+def check_id(flag: str, name: str | None) -> None:
+    """Judges the name of a run's folder.
+
+    Raises:
+        ValueError: If it is no plain name.
+    """
     if name is not None and not _ID.fullmatch(name):
         raise ValueError(
-            f"experiment_id: got {name!r}, expected a plain name of at most 100 "
+            f"{flag}: got {name!r}, expected a plain name of at most 100 "
             "letters, digits and ._=+- (the folder it goes into is --output_dir)"
         )
 

@@ -9,7 +9,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from network_pruning.configs import check_image_size, check_input_range, flag
+from network_pruning.configs import (
+    check_id,
+    check_image_size,
+    check_input_range,
+    flag,
+    is_model_file,
+)
 from network_pruning.criterion_flags import check_criterion, read_option
 
 COSTS = ("params", "macs", "bytes", "latency")
@@ -77,6 +83,11 @@ class NetworkConfig:
             raise ValueError(f"seed: got {self.seed}, expected a whole number >= 0")
         if not self.output_dir:
             raise ValueError("output_dir: got none, expected a folder, . for this one")
+        if self.model_checkpoint and not is_model_file(self.model_checkpoint):
+            raise ValueError(
+                f"model_checkpoint: got {self.model_checkpoint!r}, expected the path "
+                "of a .keras or .h5 file, or of a SavedModel"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Returns every field as JSON can hold it."""
@@ -224,6 +235,7 @@ class PruneConfig(NetworkConfig):
             ValueError: In one line, for the first unfit value.
         """
         super().__post_init__()
+        check_id("run_name", self.run_name)
         self._check_what()
         self.budgets()
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
@@ -256,6 +268,13 @@ class PruneConfig(NetworkConfig):
             )
         if self.retrain and not self.retrain_epochs:
             raise ValueError("retrain: got --retrain_epochs=0, expected at least 1")
+        if self.retrain and (self.plan or self.steps > 1):
+            also = "--plan" if self.plan else "--steps above 1"
+            raise ValueError(f"retrain: got {also}, but it cuts nothing: leave one out")
+        if self.keep is not None and self.round_to > 1:
+            raise ValueError(
+                "round_to: got --keep as well, expected it to hold the rounded counts"
+            )
         if self.max_drop is not None and self.steps > 1:
             raise ValueError("max_drop: got --steps above 1, expected a single cut")
         if self.scores is not None and self.steps > 1:

@@ -85,6 +85,17 @@ class RunDir:
             temporary.unlink(missing_ok=True)
         return target
 
+    def write_folder(self, name: str, save: Callable[[Path], None]) -> None:
+        """Lets `save` write a folder, then gives it its name; an old one goes."""
+        target = self.path / name
+        temporary = target.with_name(f".{os.getpid()}.tmp.{target.name}")
+        try:
+            save(temporary)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file."""
         self.write(name, lambda path: _write_bytes(path, text.encode()))
@@ -197,7 +208,9 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def hold_run(path: Path) -> Generator[None, None, None]:
+def hold_run(
+    path: Path, another: str = "--experiment_id"
+) -> Generator[None, None, None]:
     """Holds a run for this process, and mends what a killed one has left in it.
 
     The lock lies beside the folder, so that it also covers the moment in which a
@@ -206,6 +219,7 @@ def hold_run(path: Path) -> Generator[None, None, None]:
 
     Args:
         path: The run's folder; need not exist.
+        another: Flag that names another folder, for the message.
 
     Yields:
         Nothing.
@@ -220,7 +234,7 @@ def hold_run(path: Path) -> Generator[None, None, None]:
         except BlockingIOError:
             raise ValueError(
                 f"another process works on {path}: wait for it, or give this one its "
-                "own --experiment_id"
+                f"own {another}"
             ) from None
         _recover(path)
         yield

@@ -27,6 +27,11 @@ def without_test(data: Dataset) -> Dataset:
     return _WithoutTest(data)
 
 
+def watched(data: Dataset) -> Watched:
+    """Returns the dataset, which from now on knows whether anybody reads it."""
+    return Watched(data)
+
+
 class _View:
     """All that a dataset says, unless a subclass says otherwise."""
 
@@ -67,6 +72,20 @@ class _Rescaled(_View):
             return augment(scale(images), pair)
 
         return self._data.batches(split, size, seed, scale_first)
+
+
+class Watched(_View):
+    """A dataset that notes its use.
+
+    Attributes:
+        read: Whether anything was asked of it.
+    """
+
+    read = False
+
+    def __getattr__(self, name: str) -> Any:
+        self.read = True
+        return getattr(self._data, name)
 
 
 class _WithoutTest(_View):

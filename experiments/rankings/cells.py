@@ -137,7 +137,8 @@ class Comparison:
         name = f"rankings/seed={seed}/{label}.npz"
         if self.run.exists(name):
             known = Ranking.load(self.run, name)
-            known.check(fingerprint(network), f"{self.run.path / name}")
+            where = str(self.run.path / name)
+            known.check(fingerprint(network), self.data.fingerprint, where)
             return known
         contender = CONTENDERS[label]
         seen = without_test(self.data)

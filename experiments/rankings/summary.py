@@ -58,7 +58,7 @@ def markdown(name: str, preset: Preset, cells: Sequence[Cell], date: str) -> str
         f"    python -m experiments.ranking --preset={name} --procedure=all",
         "",
         f"{date}. Test error in percent, mean ± sd over seeds "
-        f"{', '.join(map(str, preset.seeds))}; {RANDOM}: {preset.draws} draws a seed "
+        f"{', '.join(_seeds(cells))}; {RANDOM}: {preset.draws} draws a seed "
         "before retraining. Criteria see train and valid only; the retrained epoch is "
         "the best on valid.",
         "",
@@ -81,6 +81,16 @@ def markdown(name: str, preset: Preset, cells: Sequence[Cell], date: str) -> str
                 lines.append(_line(label, width, before, after, cells))
         lines.append("")
     return "\n".join(lines)
+
+
+def _seeds(cells: Sequence[Cell], *key: str) -> list[str]:
+    """Returns the seeds of the cells of (kept, contender, stage), or of all cells."""
+    found = {
+        cell.seed
+        for cell in cells
+        if not key or (cell.kept, cell.contender, cell.stage) == key
+    }
+    return list(map(str, sorted(found)))
 
 
 def _line(
@@ -155,7 +165,14 @@ def ledger_lines(
 ) -> list[LedgerRow]:
     """Returns a comparison as lines of the ledger, one a mean, failures included."""
     lines = [
-        _ledger_line(name, preset, f"kept {kept}, {contender}", stage, value, date)
+        _ledger_line(
+            name,
+            " ".join(_seeds(cells, kept, contender, stage)),
+            f"kept {kept}, {contender}",
+            stage,
+            value,
+            date,
+        )
         for stage in (DENSE, BEFORE, AFTER)
         for (kept, contender), value in errors(cells, stage).items()
     ]
@@ -172,7 +189,7 @@ def ledger_lines(
 
 def _ledger_line(
     name: str,
-    preset: Preset,
+    seeds: str,
     row: str,
     stage: str,
     value: tuple[float, float, int],
@@ -188,7 +205,7 @@ def _ledger_line(
         provenance="never published",
         ours_mean=f"{mean:.4f}",
         ours_sd=f"{sd:.4f}",
-        seeds=" ".join(map(str, preset.seeds)),
+        seeds=seeds,
         command=f"python -m experiments.ranking --preset={name} --procedure=all",
         date=date,
         verdict="no bar",

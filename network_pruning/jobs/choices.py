@@ -15,8 +15,10 @@ from network_pruning.cut_configs import PruneConfig
 from network_pruning.graph import fingerprint
 from network_pruning.jobs import networks, rank_job
 from network_pruning.jobs.rankings import FILE, Ranking
+from network_pruning.pruning.budgets import Shares
+from network_pruning.pruning.masks import removed_count
 from network_pruning.pruning.selection import keep_units
-from network_pruning.pruning.sensitivity import masked_accuracy
+from network_pruning.pruning.sensitivity import masked_hits
 from network_pruning.pruning.units import Groups, find_groups
 from network_pruning.runs import RunDir
 from network_pruning.types import BoolArray, Dataset, Scores
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 DROP_STEPS = 100
 """Sparsities that --max_drop chooses from."""
+EQUAL = 1e-6
+"""Images by which a drop may be above the allowed one."""
 HOPELESS = 0.02
 """Accuracy below twice the allowed drop at which no deeper cut is tried."""
 
@@ -41,13 +45,18 @@ class Step:
     number: int
     of: int
 
-    def share(self, whole: float) -> float:
-        """Returns what this step may leave of what stood before it."""
-        return whole ** (1 / self.of)
+    def share(self, last: float) -> float:
+        """Returns what may be left after this step, of all there was at first."""
+        return last if self.number == self.of else last ** (self.number / self.of)
+
+    def removed(self, first: int, sparsity: float) -> int:
+        """Returns how many of `first` units are gone after this step."""
+        last = self.number == self.of
+        return removed_count(first, sparsity if last else 1 - self.share(1 - sparsity))
 
     def count(self, before: int, first: int, last: int) -> int:
         """Returns the units that stay, between `first` and the `last` in the end."""
-        kept = round(first * (last / first) ** (self.number / self.of))
+        kept = round(first * self.share(last / first))
         return min(max(kept, last), before)
 
 
@@ -81,19 +90,94 @@ def choose(
         raise ValueError(_nothing(network, groups))
     if part.exists("masks.npz"):
         return {name: mask for name, mask in part.read_arrays("masks.npz").items()}
+    dense = find_groups(found.network)
+    counts = None if config.keep is None else _counts(config.keep, dense, groups, step)
     scores = _scores(config, found, network, groups, data, part)
+    if counts is not None:
+        return keep_units(scores, keep=_of_ranked(counts, groups, scores))
     if config.max_drop is not None:
         return _deepest(config, network, scores, data)
-    chosen: dict[str, Any] = {"round_to": config.round_to, "scope": config.scope}
-    if config.keep is not None:
-        dense = find_groups(found.network)
-        return keep_units(scores, keep=_counts(config.keep, dense, groups, step))
     if config.sparsity is not None:
+        return _by_sparsity(config, dense, scores, step)
+    chosen: dict[str, Any] = {"round_to": config.round_to, "scope": config.scope}
+    return _within(config.budgets() or {}, found, network, scores, step, chosen)
+
+
+def _by_sparsity(
+    config: PruneConfig, dense: Groups, scores: Mapping[str, Scores], step: Step
+) -> dict[str, BoolArray]:
+    """Chooses the units to keep by a share that goes, in one cut or in several.
+
+    Steps aim at shares of the dense network, so that what is rounded in one of them is
+    not lost to the next.
+
+    Returns:
+        Masks by group name.
+    """
+    sparsity, round_to = float(config.sparsity or 0), config.round_to
+    if step.of == 1:
         return keep_units(
-            scores, sparsity=1 - step.share(1 - config.sparsity), **chosen
+            scores, sparsity=sparsity, scope=config.scope, round_to=round_to
         )
-    budgets = {name: step.share(v) for name, v in (config.budgets() or {}).items()}
+    first = {group.name: group.n_units for group in dense if group.name in scores}
+    now = {name: score.values.size for name, score in scores.items()}
+    if config.scope == "global":
+        units, total = sum(now.values()), sum(first.values())
+        going = units - (total - step.removed(total, sparsity))
+        # The half makes sure of the whole number that is meant.
+        share = (going + 0.5) / units if going > 0 else 0.0
+        return keep_units(scores, sparsity=share, scope="global", round_to=round_to)
+    left = {name: size - step.removed(size, sparsity) for name, size in first.items()}
+    keep = {name: -(-kept // round_to) * round_to for name, kept in left.items()}
+    return keep_units(scores, keep={name: min(keep[name], now[name]) for name in keep})
+
+
+def _within(
+    budgets: dict[str, float],
+    found: networks.Found,
+    network: keras.Model,
+    scores: Mapping[str, Scores],
+    step: Step,
+    chosen: dict[str, Any],
+) -> dict[str, BoolArray]:
+    """Chooses the units to keep within a step's part of a budget.
+
+    Returns:
+        Masks by group name.
+
+    Raises:
+        ValueError: If the whole budget cannot be met; in the first of several steps.
+    """
+    if step.of > 1:
+        if step.number == 1:
+            keep_units(scores, budget=budgets, model=network, **chosen)
+        dense = Shares(found.network, budgets).dense
+        now = Shares(network, budgets).dense
+        budgets = {
+            name: min(1.0, step.share(share) * dense[name] / now[name])
+            for name, share in budgets.items()
+        }
     return keep_units(scores, budget=budgets, model=network, **chosen)
+
+
+def _of_ranked(
+    counts: dict[str, int], groups: Groups, scores: Mapping[str, Scores]
+) -> dict[str, int]:
+    """Leaves out the groups that keep all, which need no scores.
+
+    Returns:
+        The counts of the others.
+
+    Raises:
+        ValueError: If one of these is not ranked.
+    """
+    for group in groups:
+        if group.name not in scores and counts[group.name] < group.n_units:
+            raise ValueError(
+                f"keep: got {counts[group.name]} for group {group.name}, which the "
+                f"scores do not rank, expected all its {group.n_units} units"
+            )
+    return {name: count for name, count in counts.items() if name in scores}
 
 
 def _nothing(network: keras.Model, groups: Groups) -> str:
@@ -152,6 +236,22 @@ def _scores(
     return rank_job.rank(config, here, groups, data, part).scores
 
 
+def scores_file(where: str) -> Path:
+    """Returns the file that --scores names: itself, or in its folder.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    path = Path(where)
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(
+            f"scores: there is no {file}, expected what python -m network_pruning.rank "
+            "has written"
+        )
+    return file
+
+
 def _given_scores(
     where: str, found: networks.Found, groups: Groups
 ) -> dict[str, Scores]:
@@ -163,15 +263,9 @@ def _given_scores(
     Raises:
         ValueError: If there is none, or it is of another network.
     """
-    path = Path(where)
-    file = path / FILE if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(
-            f"scores: there is no {file}, expected what python -m network_pruning.rank "
-            "has written"
-        )
+    file = scores_file(where)
     ranking = Ranking.load(RunDir(file.parent), file.name)
-    ranking.check(found.fingerprint, str(file))
+    ranking.check(found.fingerprint, found.images, str(file))
     groups.check_names(ranking.scores)
     missing = [group.name for group in groups if group.name not in ranking.scores]
     if missing:
@@ -190,9 +284,10 @@ def _deepest(
     Returns:
         Its masks.
     """
-    accuracy = masked_accuracy(network, data)
-    dense = accuracy({})
-    allowed = float(config.max_drop or 0)
+    hits = masked_hits(network, data)
+    dense, images = hits({}), data.size("valid")
+    # Of hits, as shares that are equal on paper differ in binary.
+    allowed = float(config.max_drop or 0) * images + EQUAL
     best = keep_units(scores, sparsity=0.0, scope=config.scope)
     for place in range(1, DROP_STEPS):
         masks = keep_units(
@@ -201,9 +296,9 @@ def _deepest(
             scope=config.scope,
             round_to=config.round_to,
         )
-        drop = dense - accuracy(masks)
+        drop = dense - hits(masks)
         if drop <= allowed:
             best = masks
-        elif drop > 2 * allowed + HOPELESS:
+        elif drop > 2 * allowed + HOPELESS * images:
             break
     return best

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +23,8 @@ from network_pruning.views import rescaled, without_test
 
 DIGITS = 12
 """Of a fingerprint, where it stands in a folder's name."""
+IMAGES = ("num_valid", "split", "image_size", "input_range")
+"""Flags that say, beside --dataset, what a network was trained on."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,42 @@ class Found:
     Attributes:
         network: Images -> logits or probabilities, not compiled.
         fingerprint: Of the network.
+        images: Fingerprint of the images, their splits and their range.
         home: Folder in which what is made of it is kept.
         source: Where it came from, in words.
     """
 
     network: keras.Model
     fingerprint: str
+    images: str
     home: Path
     source: str
+
+    @classmethod
+    def of(
+        cls, network: keras.Model, name: str, config: NetworkConfig, data: Dataset
+    ) -> Found:
+        """Marks a network that came from a file or a training of this name.
+
+        Returns:
+            It; equal networks of one name have one home.
+        """
+        mark = fingerprint(network)
+        home = Path(config.output_dir) / f"{name}-{mark[:DIGITS]}"
+        return cls(network, mark, images_mark(config, data), home, config.source)
+
+
+def images_mark(config: NetworkConfig, data: Dataset) -> str:
+    """Returns what tells images from others: content, splits, and pixels' range."""
+    if config.input_range == (0.0, 1.0):
+        return data.fingerprint
+    low, high = config.input_range
+    return f"{data.fingerprint} in {low:g},{high:g}"
+
+
+def short_digest(*words: Any) -> str:
+    """Returns 8 hex digits that change with any of the words."""
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:8]
 
 
 def load_data(config: NetworkConfig, load: Callable[..., Any]) -> Dataset:
@@ -85,52 +118,78 @@ def find(
     """
     if is_model_file(config.source):
         network = build_model(config.source, data.input_shape, data.num_classes)
-        mark = fingerprint(network)
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(config.source).stem)
-        home = Path(config.output_dir) / f"{stem}-{mark[:DIGITS]}"
-        return Found(network, mark, home, config.source)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(config.source).stem)
+        return Found.of(network, name, config, data)
     if config.pretrained:
         network = build_model(
             config.model, data.input_shape, data.num_classes, pretrained=True
         )
-        mark = fingerprint(network)
-        home = Path(config.output_dir) / f"{config.model}-{mark[:DIGITS]}"
-        return Found(network, mark, home, f"{config.model} at its ImageNet weights")
-    run, training = _newest(config)
+        return Found.of(network, config.model, config, data)
+    run, training = _newest(config, data)
     network = training.load(run, config.monitor)
-    if network.input_shape[1:] != tuple(data.input_shape):
-        raise ValueError(
-            f"{run.path} trained on images {network.input_shape[1:]}, got "
-            f"{tuple(data.input_shape)}: give the flags it was trained with"
-        )
+    found = Found.of(network, run.path.name, config, data)
     source = f"{run.path / training.folder / config.monitor}.keras"
-    return Found(network, fingerprint(network), run.path, source)
+    return dataclasses.replace(found, source=source)
 
 
-def _newest(config: NetworkConfig) -> tuple[RunDir, Training]:
-    """Finds the newest finished training of the network on the dataset.
+def _newest(config: NetworkConfig, data: Dataset) -> tuple[RunDir, Training]:
+    """Finds the newest finished training of the network on the images.
 
     Returns:
         Its run, and the training.
 
     Raises:
-        ValueError: If there is none, with the command that makes it.
+        ValueError: If there is none, with the command that makes it; or if it saw
+            other images, among them some that validate here.
     """
     folder = f"checkpoints/seed={config.seed}"
-    done = [(run, finished(run, folder)) for run in _runs(config)]
-    fitting = [(run, training) for run, training in done if training is not None]
-    if not fitting:
+    record = f"{folder}/training.json"
+    done = [
+        (run, settings, training)
+        for run, settings in _runs(config)
+        if (training := finished(run, folder)) is not None
+    ]
+    if not done:
         raise ValueError(
             f"model: no finished training of {config.model} on {config.dataset} with "
             f"seed {config.seed} in {config.output_dir}: make one with python -m "
             f"network_pruning.train --model={config.model} --dataset={config.dataset} "
             f"--seeds={config.seed}, or give a file"
         )
-    record = f"{folder}/training.json"
-    return max(fitting, key=lambda pair: (pair[0].path / record).stat().st_mtime)
+    done.sort(key=lambda found: (found[0].path / record).stat().st_mtime)
+    for run, settings, training in reversed(done):
+        if _saw(training, settings, config, data):
+            return run, training
+    run, settings, _ = done[-1]
+    flags = [
+        f"--{name}={_text(settings[name])}"
+        for name in IMAGES
+        if name in settings and settings[name] != config.as_dict()[name]
+    ]
+    remedy = "give " + " ".join(flags) if flags else "train again, or give its file"
+    raise ValueError(
+        f"model: {run.path} was trained on other images or another split than those "
+        f"of {config.dataset} here: {remedy}"
+    )
 
 
-def _runs(config: NetworkConfig) -> Iterator[RunDir]:
+def _saw(
+    training: Training, settings: dict[str, Any], config: NetworkConfig, data: Dataset
+) -> bool:
+    """Returns whether a training was one on these images, in these splits."""
+    ours = config.as_dict()["input_range"]
+    if settings.get("input_range", ours) != ours:
+        return False
+    return not training.identity or data.fingerprint[:16] in training.identity
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def _runs(config: NetworkConfig) -> Iterator[tuple[RunDir, dict[str, Any]]]:
     for found in sorted(Path(config.output_dir).glob("[!.]*/config.json")):
         run = RunDir(found.parent)
         try:
@@ -139,4 +198,4 @@ def _runs(config: NetworkConfig) -> Iterator[RunDir]:
             continue
         same = {"model": config.model, "dataset": config.dataset}
         if all(settings.get(name, "mlp") == value for name, value in same.items()):
-            yield run
+            yield run, settings

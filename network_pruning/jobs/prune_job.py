@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
+import io
 import json
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +21,11 @@ from network_pruning.evaluation.cost import CostCard, cost_card, export
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.jobs import networks
 from network_pruning.jobs.boards import TrainingBoard
-from network_pruning.jobs.choices import Step, choose
+from network_pruning.jobs.choices import Step, choose, scores_file
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
 from network_pruning.pruning.certificate import Certificate, certify
-from network_pruning.pruning.plan import plan
+from network_pruning.pruning.plan import Plan, plan
 from network_pruning.pruning.surgery import shrink
 from network_pruning.runs import RunDir, hold_run
 from network_pruning.types import BoolArray, Dataset
@@ -59,45 +63,70 @@ def run(
     """
     data = networks.load_data(config, load)
     found = networks.find(config, data, build_model)
-    name = config.run_name or f"prune-{config.digest()}"
-    if config.plan:
-        return _say_plan(config, found, data)
+    identity = _identity(config, found)
+    name = config.run_name or f"prune-{networks.short_digest(identity)}"
     folder = found.home / name
-    with hold_run(folder):
+    with hold_run(folder, "--run_name"):
         run_dir = RunDir(folder)
-        _claim(run_dir, config, found)
+        _claim(run_dir, config, identity)
+        if config.plan:
+            return _say_plan(config, found, data, run_dir)
         cards = [_card("dense", found.network, data)]
         network = found.network
         for step in (Step(i + 1, config.steps) for i in range(config.steps)):
             network = _take(config, found, network, step, data, run_dir, cards)
-        _deliver(config, network, data, run_dir)
         _report(config, found, cards, run_dir)
+        _deliver(config, network, data, run_dir)
     print(table(cards))
     print(f"\npruned network: {folder / 'pruned.keras'}\nreport: {folder}/report.md")
     return network
 
 
-def _say_plan(config: PruneConfig, found: networks.Found, data: Dataset) -> keras.Model:
-    folder = RunDir(found.home / f"plan-{config.digest()}")
-    masks = choose(config, found, found.network, Step(1, config.steps), data, folder)
-    planned = plan(found.network, masks)
-    folder.write_json("plan.json", planned.as_dict())
+def _identity(config: PruneConfig, found: networks.Found) -> Card:
+    """Returns all that a cut follows from."""
+    given = None if config.scores is None else scores_file(config.scores)
+    return {
+        "network": found.fingerprint,
+        "images": found.images,
+        "settings": config.digest(),
+        "scores": given and RunDir(given.parent).digest(given.name),
+    }
+
+
+def _say_plan(
+    config: PruneConfig, found: networks.Found, data: Dataset, run_dir: RunDir
+) -> keras.Model:
+    """Says what the first cut would be; the cut then finds its scores here.
+
+    Returns:
+        The network as it is.
+    """
+    part = RunDir(run_dir.path / "step-1")
+    masks = choose(config, found, found.network, Step(1, config.steps), data, part)
+    planned = _plan(part, found.network, masks)
+    steps = f" (the first of {config.steps} steps)" if config.steps > 1 else ""
     print(planned)
-    print(f"\nas JSON: {folder.path / 'plan.json'}; nothing was cut")
+    print(f"\nas JSON: {part.path / 'plan.json'}; nothing was cut{steps}")
     return found.network
 
 
-def _claim(run_dir: RunDir, config: PruneConfig, found: networks.Found) -> None:
+def _plan(part: RunDir, network: keras.Model, masks: Mapping[str, BoolArray]) -> Plan:
+    planned = plan(network, masks)
+    part.write_text("plan.txt", f"{planned}\n")
+    part.write_json("plan.json", planned.as_dict())
+    return planned
+
+
+def _claim(run_dir: RunDir, config: PruneConfig, ours: Card) -> None:
     """Makes a folder this cut's own.
 
     Raises:
         ValueError: If it holds a cut of other settings or of another network.
     """
-    ours = {"network": found.fingerprint, "digest": config.digest()}
     if run_dir.exists("identity.json") and run_dir.read_json("identity.json") != ours:
         raise ValueError(
-            f"{run_dir.path} holds a cut of another network or of other settings: give "
-            "this one another --run_name"
+            f"{run_dir.path} holds a cut of another network, or of other settings, "
+            "scores or images: give this one another --run_name"
         )
     run_dir.write_json("identity.json", ours)
     run_dir.write_json("config.json", config.as_dict())
@@ -122,9 +151,7 @@ def _take(
         part = RunDir(run_dir.path / prefix)
         masks = choose(config, found, network, step, data, part)
         part.write_arrays("masks.npz", masks)
-        planned = plan(network, masks)
-        part.write_text("plan.txt", f"{planned}\n")
-        part.write_json("plan.json", planned.as_dict())
+        _plan(part, network, masks)
         small = shrink(network, masks)
         proof = prove(network, masks, small, data)
         part.write_json("certificate.json", dataclasses.asdict(proof))
@@ -139,12 +166,13 @@ def _take(
         retraining_plan(config),
         run_dir,
         f"{prefix}/retraining",
-        identity=f"{config.digest()}-{found.fingerprint[:16]}-{data.fingerprint[:16]}",
+        identity=networks.short_digest(_identity(config, found)),
         on_epoch=TrainingBoard(
             run_dir.path / "tensorboard" / prefix, config.retrain_epochs
         ),
     )
-    network = training.load(run_dir, config.monitor)
+    again = f"delete {run_dir.path / training.folder} to have it retrained"
+    network = training.load(run_dir, config.monitor, again)
     cards.append(_card(f"retrained {step.number}", network, data))
     return network
 
@@ -215,16 +243,23 @@ def _deliver(
             ending = "tflite" if kind == "tflite" else "int8.tflite"
             run_dir.write_bytes(f"pruned.{ending}", content)
     if "saved_model" in config.export:
-        network.export(str(run_dir.path / "saved_model"))
+        run_dir.write_folder("saved_model", lambda path: _save_model(network, path))
+
+
+def _save_model(network: keras.Model, path: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):  # Keras lists its endpoints.
+        network.export(str(path))
 
 
 def _report(
     config: PruneConfig, found: networks.Found, cards: list[Card], run_dir: RunDir
 ) -> None:
     header = list(cards[0])
-    lines = [",".join(header)]
-    lines += [",".join(_cell(card[name]) for name in header) for card in cards]
-    run_dir.write_text(TABLE, "\n".join(lines) + "\n")
+    out = io.StringIO()
+    writer = csv.DictWriter(out, header, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(cards)
+    run_dir.write_text(TABLE, out.getvalue())
     rows = [[_shown(card[name]) for name in SHOWN] for card in cards]
     text = [
         f"# {found.network.name}, pruned",
@@ -243,12 +278,6 @@ def _report(
         "```",
     ]
     run_dir.write_text("report.md", "\n".join(text) + "\n")
-
-
-def _cell(value: Any) -> str:
-    return (
-        "" if value is None else repr(value) if isinstance(value, float) else str(value)
-    )
 
 
 def _shown(value: Any) -> str:

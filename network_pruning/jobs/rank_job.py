@@ -22,6 +22,7 @@ from network_pruning.pruning.sensitivity import RATIOS, sensitivity
 from network_pruning.pruning.units import Groups, UnitGroup, find_groups
 from network_pruning.runs import RunDir, hold_run
 from network_pruning.types import Dataset
+from network_pruning.views import watched
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,9 @@ def run(
     data = networks.load_data(config, load)
     found = networks.find(config, data, build_model)
     groups = _chosen(find_groups(found.network), config.layer)
-    folder = found.home / f"rank-{config.criterion}-{config.digest()}"
-    with hold_run(folder):
+    digest = networks.short_digest(config.digest(), found.images)
+    folder = found.home / f"rank-{config.criterion}-{digest}"
+    with hold_run(folder, "--output_dir"):
         run_dir = RunDir(folder)
         run_dir.write_json("config.json", config.as_dict())
         ranking = rank(config, found, groups, data, run_dir, config.extend)
@@ -84,27 +86,31 @@ def rank(
             draws no samples that could be extended.
     """
     options = config.score_options()
-    asked = Asked(
-        found.fingerprint, config.criterion, options, config.seed, data.fingerprint
-    )
     known = Ranking.load(run_dir) if run_dir.exists(FILE) else None
     if known is not None:
-        known.check(found.fingerprint, str(run_dir.path / FILE))
+        known.check(found.fingerprint, found.images, str(run_dir.path / FILE))
         if not extend:
             return known
     given = {**options, **_resuming(config.criterion, run_dir, groups)}
     if extend:
         given["samples"] = _more_samples(config.criterion, known, options, extend)
+    seen = watched(networks.unseen_test(data))
     scores = score_units(
         found.network,
         config.criterion,
-        networks.unseen_test(data),
+        seen,
         groups,
         config.seed,
         **given,
     )
     drawn = {"samples": given["samples"]} if "samples" in given else {}
-    asked = Asked(**{**vars(asked), "options": {**options, **drawn}})
+    asked = Asked(
+        found.fingerprint,
+        config.criterion,
+        {**options, **drawn},
+        config.seed,
+        found.images if seen.read else None,
+    )
     ranking = Ranking(asked, scores)
     ranking.save(run_dir)
     run_dir.write_text(TABLE, ranking.table())
@@ -128,19 +134,23 @@ def _resuming(
     """Returns the options by which a sampling criterion goes on and keeps its state."""
     if "checkpoint" not in option_names(criterion):
         return {}
-    names = {
-        group.name: f"{STATES}/{group.name.replace('/', '+')}.npz" for group in groups
-    }
     earlier = {
-        group: Samples.from_arrays(run_dir.read_arrays(name))
-        for group, name in names.items()
-        if run_dir.exists(name)
+        group.name: _earlier(run_dir, _state_file(group.name))
+        for group in groups
+        if run_dir.exists(_state_file(group.name))
     }
 
     def keep(group: str, samples: Samples) -> None:
-        run_dir.write_arrays(names[group], samples.arrays())
+        run_dir.write_arrays(_state_file(group), samples.arrays())
 
     return {"earlier": earlier, "checkpoint": keep}
+
+
+def _earlier(run_dir: RunDir, name: str) -> Samples:
+    try:
+        return Samples.from_arrays(run_dir.read_arrays(name))
+    except KeyError as error:
+        raise run_dir.damaged(name, f"expected samples, {error} is missing") from None
 
 
 def _state_file(group: str) -> str:
@@ -150,8 +160,13 @@ def _state_file(group: str) -> str:
 def _more_samples(
     criterion: str, known: Ranking | None, options: dict[str, Any], extend: int
 ) -> int:
-    if "samples" not in option_names(criterion):
-        raise ValueError(f"extend: {criterion} draws no samples, expected --extend=0")
+    exact = options.get("estimator") == "exact"
+    if exact or not {"samples", "earlier"} <= set(option_names(criterion)):
+        which = f"{criterion}, exact," if exact else criterion
+        raise ValueError(
+            f"extend: {which} draws no samples that could be added to, expected "
+            "--extend=0"
+        )
     had = (
         options.get("samples") if known is None else known.asked.options.get("samples")
     )

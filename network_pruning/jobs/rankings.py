@@ -79,7 +79,8 @@ class Ranking:
         arrays = run.read_arrays(name)
         try:
             asked = Asked(**json.loads(str(arrays["asked"])))
-            groups = [key.removeprefix("values/") for key in arrays if "values/" in key]
+            values = [key for key in arrays if key.startswith("values/")]
+            groups = [key.removeprefix("values/") for key in values]
             scores = {group: _scores(arrays, group) for group in groups}
         except (KeyError, TypeError, ValueError) as error:
             raise run.damaged(
@@ -87,17 +88,23 @@ class Ranking:
             ) from None
         return cls(asked, scores)
 
-    def check(self, model: str, where: str) -> None:
-        """Refuses scores of another network.
+    def check(self, model: str, data: str, where: str) -> None:
+        """Refuses scores of another network, or of other images or splits.
 
         Raises:
-            ValueError: If the fingerprint differs.
+            ValueError: If a fingerprint differs.
         """
         if self.asked.model != model:
             raise ValueError(
                 f"scores: {where} ranks another network ({self.asked.model[:12]}, this "
                 f"one is {model[:12]}): rank this one with python -m "
                 f"network_pruning.rank --criterion={self.asked.criterion}"
+            )
+        if self.asked.data not in {None, data}:
+            raise ValueError(
+                f"scores: {where} was made on other images or another split "
+                f"({self.asked.data:.12}, these are {data:.12}): give the --dataset, "
+                "--num_valid, --split, --image_size and --input_range it was made with"
             )
 
     def digest(self) -> str:

@@ -59,10 +59,16 @@ class Training:
             return len(self.history) - 1
         return best_epoch(self.history, which, self.select_from)
 
-    def load(self, run: RunDir, which: str) -> keras.Model:
-        """Returns the network: val_loss or val_accuracy (best epoch by it), or last."""
+    def load(self, run: RunDir, which: str, remedy: str = RETRAIN) -> keras.Model:
+        """Returns the network: val_loss or val_accuracy (best epoch by it), or last.
+
+        Args:
+            run: Where it lies.
+            which: The file.
+            remedy: What to do about a damaged one.
+        """
         name = f"{self.folder}/{which}.keras"
-        return run.read_model(name, self.digests[which], RETRAIN)
+        return run.read_model(name, self.digests[which], remedy)
 
 
 def finished(run: RunDir, folder: str) -> Training | None:

@@ -18,7 +18,11 @@ COSTS = (*EXACT, "bytes", "latency")
 
 
 class Shares:
-    """Compares what a cut leaves with a budget."""
+    """Compares what a cut leaves with a budget.
+
+    Attributes:
+        dense: What the network costs without a cut, by the budget's costs.
+    """
 
     def __init__(self, model: keras.Model, budget: Mapping[str, float]) -> None:
         """Judges the budget and prices the dense network.
@@ -34,13 +38,13 @@ class Shares:
         self.model = model
         self.budget = budget
         self._widths = Widths(model)
-        self._dense = self._costs({})
+        self.dense = self._costs({})
 
     def excess(self, masks: Masks) -> str | None:
         """Returns in words which share is exceeded and by what, or None."""
         costs = self._costs(masks)
         for name, allowed in self.budget.items():
-            share = costs[name] / self._dense[name]
+            share = costs[name] / self.dense[name]
             if share > allowed:
                 return f"{share:.4g} of the dense {name} remains (allowed {allowed:g})"
         return None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from network_pruning.pruning.masks import keep_count
-from network_pruning.types import BoolArray
+from network_pruning.types import BoolArray, Price
 
 Float64 = npt.NDArray[np.float64]
 Game = Callable[[BoolArray], Float64]
@@ -36,12 +36,14 @@ class Samples:
         rows: One entry per sample, in order [samples, ...] float64.
         ends: v(none) and v(all) [2], empty where the rows hold them.
         evaluations: Coalitions the game was asked for.
+        price: What they have cost so far.
     """
 
     stream: str
     rows: Float64
     ends: Float64 = field(default_factory=lambda: np.empty(0))
     evaluations: int = 0
+    price: Price = Price()
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Returns the state as named arrays, for np.savez."""
@@ -50,6 +52,7 @@ class Samples:
             "rows": self.rows,
             "ends": self.ends,
             "evaluations": np.array(self.evaluations),
+            "price": np.array(astuple(self.price), np.float64),
         }
 
     @classmethod
@@ -60,7 +63,15 @@ class Samples:
             np.asarray(arrays["rows"], np.float64),
             np.asarray(arrays["ends"], np.float64),
             int(arrays["evaluations"]),
+            _price(arrays.get("price")),
         )
+
+
+def _price(stored: npt.NDArray[Any] | None) -> Price:
+    if stored is None:
+        return Price()
+    forward, backward, seconds = stored.tolist()
+    return Price(int(forward), int(backward), seconds)
 
 
 Checkpoint = Callable[[Samples], None]

@@ -16,7 +16,7 @@ from network_pruning.types import BoolArray, Dataset, Scores
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BATCH = 1000
-Accuracy = Callable[[Mapping[str, BoolArray]], float]
+Hits = Callable[[Mapping[str, BoolArray]], int]
 
 
 def sensitivity(
@@ -41,34 +41,33 @@ def sensitivity(
     Raises:
         ValueError: If a group is unknown or a ratio out of range.
     """
-    accuracy = masked_accuracy(model, data)
+    hits, images = masked_hits(model, data), data.size("valid")
     return {
         name: np.array([
-            accuracy(keep_units({name: found}, sparsity=ratio)) for ratio in ratios
+            hits(keep_units({name: found}, sparsity=ratio)) / images for ratio in ratios
         ])
         for name, found in scores.items()
     }
 
 
-def masked_accuracy(model: keras.Model, data: Dataset) -> Accuracy:
-    """Returns a function from masks to the masked network's validation accuracy.
+def masked_hits(model: keras.Model, data: Dataset) -> Hits:
+    """Returns a function from masks to the validation images then still right.
 
     One trace serves all masks.
     """
     gated = gate(model)
 
     @tf.function(reduce_retracing=True)
-    def hits(images: tf.Tensor, labels: tf.Tensor, masks: Any) -> tf.Tensor:
+    def right(images: tf.Tensor, labels: tf.Tensor, masks: Any) -> tf.Tensor:
         outputs = gated([images, masks], training=False)
         return tf.math.count_nonzero(tf.argmax(outputs, -1, labels.dtype) == labels)
 
     whole = {group.name: np.ones(group.n_units, bool) for group in gated.groups}
 
-    def accuracy(masks: Mapping[str, BoolArray]) -> float:
+    def hits(masks: Mapping[str, BoolArray]) -> int:
         # Every group is named each time: other names would be another trace.
         tensors = {name: tf.constant(m) for name, m in {**whole, **masks}.items()}
         batches = data.batches("valid", BATCH)
-        total = sum(int(hits(images, labels, tensors)) for images, labels in batches)
-        return total / data.size("valid")
+        return sum(int(right(images, labels, tensors)) for images, labels in batches)
 
-    return accuracy
+    return hits

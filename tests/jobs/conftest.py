@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tf_keras as keras
 from PIL import Image
 
 import data
@@ -32,6 +33,7 @@ FIGURES = (
     "tradeoff",
     "training_curves",
     "unit_histograms",
+    "unit_scores",
     "weight_histograms",
 )
 
@@ -107,23 +109,81 @@ def bare(monkeypatch):
 
 
 @pytest.fixture
-def command(monkeypatch, capfd, load_data):
-    """Runs the command in this process: command(*words) -> exit code, error line."""
+def in_process(monkeypatch, capfd):
+    """Runs a command here: in_process(config_class, work, module, words).
 
-    from network_pruning import cli, train
-    from network_pruning.jobs import main_job
+    Returns its exit code and its error line; what it printed is in `.out`.
+    """
+    from network_pruning import cli
 
-    def work(config):
-        main_job.run(config, load_data, models.build)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["train", *words])
+    def run(config_class, work, module, words):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *words])
         monkeypatch.setattr(cli, "_set_up_logging", lambda: None)
         with pytest.raises(SystemExit) as left:
-            cli.run(SweepConfig, work, train.USAGE, train.check)
-        lines = capfd.readouterr().err.splitlines()
+            cli.run(config_class, work, module.USAGE, module.check)
+        run.out, err = capfd.readouterr()
+        lines = err.splitlines()
         said = [line for line in lines if "tf.function retracing" not in line]
         assert len(said) == (1 if left.value.code else 0), said
         return left.value.code or 0, "".join(said)
 
     return run
+
+
+@pytest.fixture
+def command(in_process, load_data):
+    """Runs the main job in this process: command(*words) -> exit code, error line."""
+    from network_pruning import train
+    from network_pruning.jobs import main_job
+
+    def work(config):
+        main_job.run(config, load_data, models.build)
+
+    return lambda *words: in_process(SweepConfig, work, train, words)
+
+
+@pytest.fixture
+def rank(in_process, load_data, bare):
+    """Runs network_pruning.rank: rank(*words) -> exit code, error line."""
+    from network_pruning import rank
+    from network_pruning.cut_configs import RankConfig
+    from network_pruning.jobs import rank_job
+
+    def work(config):
+        rank_job.run(config, load_data, models.build)
+
+    return lambda *words: in_process(RankConfig, work, rank, words)
+
+
+@pytest.fixture
+def prune(in_process, load_data, bare):
+    """Runs network_pruning.prune: prune(*words) -> exit code, error line."""
+    from network_pruning import prune
+    from network_pruning.cut_configs import PruneConfig
+    from network_pruning.jobs import prune_job
+
+    def work(config):
+        prune_job.run(config, load_data, models.build)
+
+    return lambda *words: in_process(PruneConfig, work, prune, words)
+
+
+@pytest.fixture(scope="session")
+def small_digits(load_data):
+    """The embedded set as it is: 8x8."""
+    return load_data("uci_digits", num_valid=None, split="random", image_size=(8, 8))
+
+
+@pytest.fixture(scope="session")
+def conv_file(tmp_path_factory, small_digits):
+    """A small trained network of two groups in a file; not to be written to."""
+    from tests.jobs.cutting import make_conv
+
+    network = make_conv()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(0.01), loss)
+    split = small_digits.x_train, small_digits.y_train
+    network.fit(*split, batch_size=64, epochs=6, verbose=0)
+    path = tmp_path_factory.mktemp("networks") / "conv.keras"
+    network.save(path)
+    return path

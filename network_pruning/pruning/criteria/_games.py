@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import tf_keras as keras
@@ -54,22 +56,31 @@ def play(
     x, y = valid_images(data, images, seed)
     scores = {}
     for group in groups:
+        had = (earlier or {}).get(group.name)
+        paid = Price() if had is None else had.price
         start = time.perf_counter()
         game = Coalitions(model, group, x, y, value)
-        found = estimate(group, game, _state(group.name, earlier, checkpoint))
-        price = Price(forward=game.forward, seconds=time.perf_counter() - start)
-        scores[group.name] = Scores(found.values, found.standard_error, price)
+        price = functools.partial(_price, paid, game, start)
+        note = functools.partial(_note, group.name, price, checkpoint)
+        found = estimate(group, game, {"earlier": had, "checkpoint": note})
+        scores[group.name] = Scores(found.values, found.standard_error, price())
     return scores
 
 
-def _state(
-    name: str, earlier: Resume | None, checkpoint: Checkpoint | None
-) -> dict[str, Any]:
-    def note(samples: Samples) -> None:
-        if checkpoint:
-            checkpoint(name, samples)
+def _price(paid: Price, game: Coalitions, start: float) -> Price:
+    """Returns what a group has cost up to now, earlier processes included."""
+    seconds = paid.seconds + time.perf_counter() - start
+    return Price(paid.forward + game.forward, paid.backward, seconds)
 
-    return {"earlier": (earlier or {}).get(name), "checkpoint": note}
+
+def _note(
+    name: str,
+    price: Callable[[], Price],
+    checkpoint: Checkpoint | None,
+    samples: Samples,
+) -> None:
+    if checkpoint:
+        checkpoint(name, replace(samples, price=price()))
 
 
 def stream_seed(group: UnitGroup, seed: int) -> tuple[int, int]:
