@@ -79,8 +79,8 @@ def valid_images(
     """
     if data is None:
         raise ValueError(
-            "data: got None, expected a Dataset: this criterion judges coalitions of "
-            "units on images of its validation split."
+            "this criterion judges coalitions of units on validation images, got "
+            "data=None: pass a Dataset."
         )
     if images < 1:
         raise ValueError(f"images: got {images}, expected at least 1.")

@@ -62,7 +62,7 @@ def start(digits, trained, tmp_path):
 
     def begin(preset=TINY, training=trained):
         run = RunDir(tmp_path / "ranking-tiny")
-        return Comparison(preset, digits, training, run, make_network)
+        return Comparison(preset, digits, training, run)
 
     return begin
 
@@ -75,7 +75,9 @@ def test_presets_are_listed_and_ask_for_what_there_is(capsys):
     for name, preset in PRESETS.items():
         assert f"--preset={name}" in listed
         assert set(preset.contenders) <= set(CONTENDERS)
-        assert preset.config("results").seeds == preset.seeds
+        one = preset.dense_seed
+        trained = preset.seeds if one is None else (one,)
+        assert preset.config("results").seeds == trained
         assert set(preset.bars) <= set(preset.keeps)
         fields = {field.name for field in dataclasses.fields(FitPlan)}
         assert set(preset.retraining) <= fields
@@ -91,7 +93,7 @@ def test_flags_are_judged():
     config = parse("--preset=lenet5-digits", "--keep=8,9,36,17", "--seeds=1")
     narrow = ranking.narrowed(PRESETS["lenet5-digits"], config)
     assert (narrow.keeps, narrow.seeds) == (((8, 9, 36, 17),), (1,))
-    assert config.procedures() == ("train", "rank", "prune", "retrain", "compare")
+    assert config.procedures() == ranking.PROCEDURES
     assert parse("--procedure=rank").procedures() == ("rank",)
     for words, message in (
         (["--preset=lenet"], "preset: got 'lenet'"),

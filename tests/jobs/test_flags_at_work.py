@@ -91,7 +91,7 @@ def test_the_command_judges_files_and_their_options(tmp_path, command):
     for flag, option in (("--widths=3", "widths"), ("--l2_reg=0.1", "l2")):
         code, line = command(*words, flag)
         assert code == 2
-        assert f"has no option {option}, it has none: the file says how" in line
+        assert f"got '{option}', expected none: the file says all" in line
     code, line = command(*words, "--criterion=nothing")
     assert (code, "criterion: got 'nothing'" in line) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.keras"]

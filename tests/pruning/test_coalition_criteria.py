@@ -200,7 +200,7 @@ def test_the_network_is_left_as_it_was(small):
 
 
 def test_refusals(small):
-    with pytest.raises(ValueError, match="data: got None, expected a Dataset"):
+    with pytest.raises(ValueError, match="got data=None: pass a Dataset"):
         criteria.score_units(small, "shapley")
     with pytest.raises(
         ValueError, match="estimator: got 'magic', expected one of perm"

@@ -209,7 +209,7 @@ def test_images_are_drawn_from_valid_alone():
     data.y_valid = np.zeros((20, 4), np.uint8)
     with pytest.raises(ValueError, match=r"labels of 'toy': got shape \[20, 4\]"):
         valid_images(data, 20)
-    with pytest.raises(ValueError, match="data: got None, expected a Dataset"):
+    with pytest.raises(ValueError, match="got data=None: pass a Dataset"):
         valid_images(None, 20)
     with pytest.raises(ValueError, match="images: got 0"):
         valid_images(data, 0)
