@@ -247,8 +247,12 @@ def _deliver(
 
 
 def _save_model(network: keras.Model, path: Path) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # Keras lists its endpoints.
-        network.export(str(path))
+    logging.disable(logging.INFO)  # TensorFlow and Keras list what they write.
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            network.export(str(path))
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _report(

@@ -145,6 +145,7 @@ def test_the_cells_are_what_they_say(start, digits):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_a_finished_one_does_nothing(
     start, tmp_path, monkeypatch, capsys
 ):

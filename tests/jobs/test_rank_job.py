@@ -88,7 +88,11 @@ def test_exact_shapley_equals_its_slow_twin(
 
 
 @pytest.mark.parametrize(
-    "more", [("--samples=40",), ("--estimator=kernel", "--samples=40")]
+    "more",
+    [
+        ("--samples=40",),
+        pytest.param(("--estimator=kernel", "--samples=40"), marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_ranking_goes_on_with_the_same_samples(
     conv, rank, tmp_path, monkeypatch, more
