@@ -13,6 +13,7 @@ HISTORY = {
     name: RNG.random((2, 4))
     for name in ("loss", "val_loss", "accuracy", "val_accuracy")
 }
+SCORES = {"c1": ([0.1, 0.3, 0.2], [0.01, 0.02, 0.03]), "f6": ([1.0, 2.0], None)}
 DRAW = {
     "training": lambda path: figures.training_curves(HISTORY, path),
     "weights": lambda path: figures.weight_histograms(KERNELS, 0.25, path),
@@ -20,6 +21,16 @@ DRAW = {
     "pruned": lambda path: figures.pruned_loss_accuracy(K, BY_KIND, BY_KIND, path),
     "tradeoff": lambda path: figures.tradeoff(
         BY_KIND, {"Parameters": BY_KIND, "MACs": BY_KIND, "Bytes": BY_KIND}, path
+    ),
+    "scores": lambda path: figures.unit_scores(SCORES, "shapley", path),
+    "sensitivity": lambda path: figures.sensitivity(
+        [0.5, 0.9], {"c1": [0.9, 0.5], "c3": [0.8, 0.2]}, path
+    ),
+    "agreement": lambda path: figures.agreement(
+        np.eye(2), np.zeros((2, 2)), ["l1", "l2"], path
+    ),
+    "correlations": lambda path: figures.switch_correlations(
+        {"c1": {"dirichlet": [-0.5, -0.1], "generalised dirichlet": [-0.2, 0.4]}}, path
     ),
     "sparsity": lambda path: figures.sparsity_buys(
         K, {"dense": [3, 3, 3], "CSR": [6, 3, 1]}, {"dense, NumPy": [1, 1, 1]}, path
@@ -119,6 +130,22 @@ def test_sizes_are_drawn_in_the_units_of_the_axis(tmp_path, drawn):
     assert drawn[0].lines[0].get_ydata() == pytest.approx([3.0])
     assert drawn[1].lines[0].get_ydata() == pytest.approx([2.0])
     assert "(MB)" in drawn[0].get_ylabel() and "(ms)" in drawn[1].get_ylabel()
+
+
+def test_units_are_drawn_best_first(tmp_path, drawn):
+    DRAW["scores"](tmp_path / "a.png")
+    assert drawn[0].lines[0].get_ydata().tolist() == [0.3, 0.2, 0.1]
+    assert drawn[1].lines[0].get_ydata().tolist() == [2.0, 1.0]
+    (bars,) = drawn[0].collections
+    spans = [np.ptp(segment[:, 1]) for segment in bars.get_segments()]
+    assert spans == pytest.approx([0.08, 0.12, 0.04])
+
+
+def test_an_agreement_says_its_numbers(tmp_path, drawn):
+    mean, sd = np.array([[1, 0.25], [0.25, 1]]), np.full((2, 2), 0.125)
+    figures.agreement(mean, sd, ["l1", "l2"], tmp_path / "a.png")
+    said = [text.get_text() for text in drawn[0].texts]
+    assert said == ["1.00\n±0.12", "0.25\n±0.12", "0.25\n±0.12", "1.00\n±0.12"]
 
 
 @pytest.mark.parametrize(
