@@ -50,6 +50,7 @@ def test_a_model_file_is_pruned_as_it_is(as_it_is, digits):
     assert "as it was given" in (run / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_model_file_is_trained_on(as_it_is, run_job, bare, digits):
     folder, run = as_it_is
     flags = {"model": str(folder / "mine.keras"), "epochs": 2, "k_vals": (0.0,)}
@@ -125,6 +126,7 @@ def test_a_criterion_ranks_once_and_never_sees_the_test_split(
     assert "units ranked by l1" in (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_seeds_that_end_at_different_epochs_share_a_figure(tmp_path, run_job, bare):
     folder = run_job(
         tmp_path,

@@ -58,6 +58,7 @@ def losses(monkeypatch, values):
     monkeypatch.setattr(fit_module, "_validate", validate)
 
 
+@pytest.mark.slow
 def test_a_recipe_stopped_after_every_epoch_equals_undisturbed(few_digits, run):
     plan = dataclasses.replace(RECIPE, epochs=3)
     other = RunDir(run.path / "other")
