@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -72,19 +73,30 @@ def lenet(small: bool) -> keras.Model:
     return shrink(model, keep_units(score_units(model, "l1"), keep=LENET))
 
 
-def resnet20(small: bool) -> keras.Model:
-    """Returns a ResNet-20 for 32x32 images, whole or cut to half its MACs."""
+def resnet20(small: bool, round_to: int = 1) -> keras.Model:
+    """Returns a ResNet-20 for 32x32 images, whole or cut to half its MACs.
+
+    Args:
+        small: Whether it is cut.
+        round_to: Units of each group are a multiple of it.
+
+    Returns:
+        The network, untrained.
+    """
     keras.utils.set_random_seed(0)
     model = models.build("resnet20", (32, 32, 3), 10)
     if not small:
         return model
     scores = score_units(model, "l1")
-    return shrink(model, keep_units(scores, budget={"macs": 0.5}, model=model))
+    half = {"macs": 0.5}
+    masks = keep_units(scores, budget=half, model=model, round_to=round_to)
+    return shrink(model, masks)
 
 
 NETWORKS: dict[str, Callable[[bool], keras.Model]] = {
     "LeNet-5, 10-20-100-25 to 8-9-36-17": lenet,
     "ResNet-20, half the MACs": resnet20,
+    "ResNet-20, half the MACs, widths in fours": partial(resnet20, round_to=4),
 }
 """What is cut -> its maker."""
 

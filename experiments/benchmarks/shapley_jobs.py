@@ -101,23 +101,22 @@ def reference(path: str, group: str, images: int) -> Mapping[str, Any]:
     """Computes what estimates are compared with.
 
     Returns:
-        "values" [n]; "error", the largest standard error over the largest value, 0
-        where every coalition was evaluated; "gate", the largest difference between the
+        "values" [n]; "how" they were found; "gate", the largest difference between the
         engine and `gate` on the probes; "probes", their values by `gate`.
     """
     task = load(path, group, images)
     game = _coalitions(task)
     if task.n <= MOST_EXACT:
-        values, error = removals.exact(game, task.n).values, 0.0
+        values, how = removals.exact(game, task.n).values, "every coalition"
     else:
         found = shapley.permutation(game, task.n, PERMUTATIONS)
         values = found.values
-        errors = np.asarray(found.standard_error)
-        error = float(errors.max() / np.abs(values).max())
+        error = np.max(np.asarray(found.standard_error)) / np.abs(values).max()
+        how = f"{PERMUTATIONS} permutations, standard error {error:.3f}"
     probes = np.array([_gated(task, mask) for mask in task.probes])
     return {
         "values": values.tolist(),
-        "error": error,
+        "how": how,
         "probes": probes.tolist(),
         "gate": float(np.abs(game(task.probes) - probes).max()),
     }
