@@ -27,8 +27,8 @@ from network_pruning.runs import RunDir
 OURS = "ours"
 PREDICT, FUNCTION = "shap + predict", "shap + tf.function"
 L1_REG = f"{FUNCTION}, default l1_reg"
-PREDICT_ROUNDS = 2
-"""Rounds of shap + predict, at most: each is minutes long."""
+SHAP_ROUNDS = 2
+"""Rounds of shap, at most: with predict each is minutes long."""
 EXTRA_ROUNDS = 1
 SHAPLEY_BAR = Bar(1 / 20, text="1/20")
 LENETS = {"10-20-100-25": (10, 20, 100, 25), "20-50-500-25": (20, 50, 500, 25)}
@@ -158,8 +158,8 @@ def shapley_contestants(
     function = task | {"forward": "function", "l1_reg": False}
     return [
         *found,
-        Contestant(PREDICT, job, function | {"forward": "predict"}, PREDICT_ROUNDS),
-        Contestant(FUNCTION, job, function),
+        Contestant(PREDICT, job, function | {"forward": "predict"}, SHAP_ROUNDS),
+        Contestant(FUNCTION, job, function, SHAP_ROUNDS),
         Contestant(L1_REG, job, function | {"l1_reg": True}, EXTRA_ROUNDS),
     ]
 

@@ -28,7 +28,7 @@ from network_pruning.types import BoolArray
 EPOCHS = 5
 MOST_EXACT = 12
 """Players whose every coalition is evaluated for the reference."""
-PERMUTATIONS = 200
+PERMUTATIONS = 100
 """Of the reference where there are more players."""
 PREDICT_BATCH = 1000
 """Images at once for `predict`: twice as fast as its default of 32."""
