@@ -45,6 +45,6 @@ setup(
     extras_require={
         "search": SEARCH,
         "test": TEST,
-        "bench": ["torch", "shap", "torch-pruning"],
+        "bench": ["torch", "shap>=0.47", "torch-pruning>=1.6"],
     },
 )

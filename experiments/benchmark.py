@@ -2,7 +2,8 @@
 
 Times suites side by side and writes references/benchmarks/<suite>.csv and .md: ratios
 taken in one run, the only safe numbers on a machine that others use too. The suite
-sweep takes about six minutes on two quiet cores, sparsity about two.
+sweep takes about six minutes on two quiet cores, sparsity about two, ranking about half
+an hour, most of it shap's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ Time suites side by side and write tables of ratios.
 
   python -m experiments.benchmark --suite=sweep
   python -m experiments.benchmark --suite=sparsity --run=results/<run>
+  python -m experiments.benchmark --suite=ranking --parts=cut,litert
 """
 
 

@@ -4,6 +4,6 @@
 - `worker`, `race`: contestants in processes of their own, timed in turns
 - `table`: ratios against bars, as csv and Markdown
 - `machine`: what a table must say about where it was measured
-- `sweep`, `sparsity`: the suites
+- `sweep`, `sparsity`, `ranking`: the suites
 - `*_jobs`: the contestants; `trained`: a network from a run
 """

@@ -15,6 +15,7 @@ from network_pruning.pruning.masks import check_sparsity
 SUITES = {
     "sweep": "the main job's parts: a training epoch, and all evaluations of a sweep",
     "sparsity": "what zeros buy: bytes and seconds of one kernel",
+    "ranking": "Shapley values, a cut of ResNet-50, and what a cut network gains",
 }
 """Suite -> what it times; its module bears its name."""
 
@@ -22,13 +23,25 @@ BATCH_SIZE = 128
 LEARNING_RATE = 1e-3
 IMAGE = (28, 28, 1)
 CLASSES = 10
+PARTS = ("shapley", "cut", "litert")
+"""Of the suite ranking."""
+MOST_IMAGES = 1000
+"""Images that coalitions are judged on, at most; the others train the network."""
+
+
+COUNTS = ("rounds", "epoch_images", "test_images", "coalitions", "images")
+PEERS: dict[str | None, dict[str, tuple[str, ...]]] = {
+    "sweep": {"torch": ("torch",)},
+    "ranking": {"torch": ("torch", "torch_pruning"), "shap": ("shap",)},
+}
+"""Suite -> flag -> the modules that it needs."""
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """One suite, and how large and how often."""
 
-    suite: Literal["sweep", "sparsity"] | None = flag(
+    suite: Literal["sweep", "sparsity", "ranking"] | None = flag(
         None, "What to time; without it the suites are listed."
     )
     rounds: int = flag(5, "Turns of every contestant; the table shows medians.")
@@ -38,7 +51,10 @@ class BenchmarkConfig:
         (1000, 1000, 500, 200), "Units of each hidden layer of the mlp."
     )
     k_vals: tuple[float, ...] = flag(K_VALS, "Fractions to prune.")
-    torch: bool = flag(True, "Whether PyTorch takes part in the suite sweep.")
+    torch: bool = flag(
+        True, "Whether PyTorch takes part: in ranking, as Torch-Pruning."
+    )
+    shap: bool = flag(True, "Whether shap takes part in the suite ranking.")
     torch_threads: tuple[int, ...] = flag(
         (1, 2), "Thread settings of PyTorch; the fastest counts."
     )
@@ -46,6 +62,9 @@ class BenchmarkConfig:
         None,
         "Folder of a finished run whose network to prune; none takes an untrained one.",
     )
+    parts: tuple[str, ...] = flag(PARTS, "Of the suite ranking.")
+    coalitions: int = flag(512, "Coalitions of a Shapley estimate.")
+    images: int = flag(1000, "Images that each coalition is judged on.")
     output_dir: str = flag("references/benchmarks", "Folder of the tables.")
 
     def __post_init__(self) -> None:
@@ -54,7 +73,7 @@ class BenchmarkConfig:
         Raises:
             ValueError: In one line, for the first unfit value.
         """
-        for name in ("rounds", "epoch_images", "test_images"):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"{name}: got {getattr(self, name)}, expected at least 1"
@@ -69,18 +88,34 @@ class BenchmarkConfig:
             )
         for k in self.k_vals:
             check_sparsity(k)
+        self._check_ranking()
+
+    def _check_ranking(self) -> None:
+        if not self.parts or set(self.parts) - set(PARTS):
+            raise ValueError(
+                f"parts: got {','.join(self.parts)!r}, expected some of "
+                f"{', '.join(PARTS)}"
+            )
+        if self.images > MOST_IMAGES:
+            raise ValueError(
+                f"images: got {self.images}, expected at most {MOST_IMAGES}: the other "
+                "digits train the network"
+            )
 
     def check(self) -> None:
         """Judges what the flags name outside the command line.
 
         Raises:
-            ValueError: If PyTorch or the run is not there.
+            ValueError: If a peer or the run is not there.
         """
-        if self.suite == "sweep" and self.torch and not _is_installed("torch"):
-            raise ValueError(
-                "torch: not installed, the suite sweep compares with it: "
-                "pip install -e .[bench], or leave it out with --notorch"
-            )
+        for name, modules in PEERS.get(self.suite, {}).items():
+            for module in modules if getattr(self, name) else ():
+                if not _is_installed(module):
+                    raise ValueError(
+                        f"{module}: not installed, the suite {self.suite} compares "
+                        f"with it: pip install -e .[bench], or leave it out with "
+                        f"--no{name}"
+                    )
         if self.run is not None and not trained_seeds(self.run):
             raise ValueError(
                 f"run: got {self.run!r}, expected the folder of a finished run of "

@@ -12,7 +12,16 @@ from pathlib import Path
 from experiments.benchmarks.config import BenchmarkConfig
 from network_pruning.jobs.manifest import git_state
 
-PACKAGES = ("tensorflow", "tf_keras", "numpy", "scipy", "torch")
+PACKAGES = (
+    "tensorflow",
+    "tf_keras",
+    "numpy",
+    "scipy",
+    "ai-edge-litert",
+    "torch",
+    "torch-pruning",
+    "shap",
+)
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",

@@ -60,12 +60,14 @@ class Timed:
         facts: See `worker.Ready`.
         samples: One a round.
         result: Of the last job.
+        results: Of every job, one a round.
     """
 
     name: str
     facts: Mapping[str, Any]
     samples: Sequence[Sample]
     result: Mapping[str, float]
+    results: Sequence[Mapping[str, float]] = ()
 
     @property
     def wall(self) -> float:
@@ -75,7 +77,7 @@ class Timed:
     def times(self, factor: float) -> Timed:
         """Returns what a job larger by a factor would have taken."""
         samples = [Sample(s.wall * factor, s.cpu * factor) for s in self.samples]
-        return Timed(self.name, self.facts, samples, self.result)
+        return Timed(self.name, self.facts, samples, self.result, self.results)
 
 
 def race(
@@ -97,7 +99,7 @@ def race(
         ValueError: If a contestant's process fails.
     """
     samples: dict[str, list[Sample]] = {c.name: [] for c in contestants}
-    results: dict[str, Mapping[str, float]] = {}
+    results: dict[str, list[Mapping[str, float]]] = {c.name: [] for c in contestants}
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(_Process(c, config))
@@ -114,9 +116,11 @@ def race(
             answer = process.go()
             name = process.contestant.name
             samples[name].append(Sample(answer["wall"], answer["cpu"]))
-            results[name] = answer["result"]
+            results[name].append(answer["result"])
         facts = {p.contestant.name: p.facts for p in processes}
-    return {n: Timed(n, facts[n], samples[n], results[n]) for n in samples}
+    return {
+        n: Timed(n, facts[n], samples[n], results[n][-1], results[n]) for n in samples
+    }
 
 
 class _Process:

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.graph import Call, Descend, check_walkable, replay
+from network_pruning.pruning import static_calls
 from network_pruning.pruning.slices import sliced_weights
 from network_pruning.pruning.units import LayerChannels, find_groups
 from network_pruning.types import BoolArray, FloatArray, Masks
@@ -73,7 +74,7 @@ class _Surgeon:
         if channels is not None and channels.rule and channels.rule.narrow_call:
             kept = self.vector[channels.inputs], self.vector[channels.outputs]
             args, kwargs = channels.rule.narrow_call(args, kwargs, *kept)
-        return self.layers[id(layer)][1](*args, **kwargs)
+        return static_calls.call(self.layers[id(layer)][1], args, kwargs)
 
     def _remade(self, path: str, layer: keras.layers.Layer) -> keras.layers.Layer:
         try:

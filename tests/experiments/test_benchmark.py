@@ -264,7 +264,9 @@ def test_trained_network_is_that_of_the_run(tmp_path):
         (["--rounds=0"], "rounds: got 0"),
         (["--k_vals=0,1"], "sparsity: got 1.0"),
         (["--widths=10"], "at least two"),
-        (["--suite=nothing"], "sweep|sparsity"),
+        (["--suite=nothing"], "sweep|sparsity|ranking"),
+        (["--parts=cut,glue"], "parts: got 'cut,glue', expected some of shapley"),
+        (["--images=1001"], "images: got 1001, expected at most 1000"),
     ],
 )
 def test_unfit_flags_are_refused(words, match):
