@@ -232,7 +232,9 @@ def examples(model: keras.Model, n: int = 16, seed: int = 0) -> Any:
     """Draws inputs in [0, 1], in the structure of the model's inputs."""
     generator = np.random.default_rng(seed)
     drawn = [
-        generator.random((n, *symbolic.shape[1:]), dtype=np.float32)
+        generator.random((n, *symbolic.shape[1:]), dtype=np.float32).astype(
+            symbolic.dtype.as_numpy_dtype
+        )
         for symbolic in model.inputs
     ]
     return tf.nest.pack_sequence_as(model._nested_inputs, drawn)
