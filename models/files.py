@@ -174,6 +174,13 @@ def load(name: str, input_shape: Sequence[int], num_classes: int) -> Any:
 def _check_fit(name: str, model: Any, shape: tuple[int, ...], classes: int) -> None:
     inputs = getattr(model, "inputs", None) or []
     outputs = getattr(model, "outputs", None) or []
+    if not inputs:
+        raise ValueError(
+            f"model: {name} has no graph that can be read, it is a subclassed model or "
+            "a Sequential saved before it knew its input: express it as "
+            "keras.Model(inputs, outputs), or begin it with keras.Input, and save it "
+            "again"
+        )
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
             f"model: {name} has {len(inputs)} inputs and {len(outputs)} outputs that "

@@ -24,6 +24,8 @@ from typing import Any, TypeVar
 
 from absl import app, flags
 
+from network_pruning.criterion_flags import is_option
+
 Config = TypeVar("Config")
 Work = Callable[[Any], None]
 
@@ -229,6 +231,8 @@ def _with_hint(message: str, config_class: type) -> str:
     names = [field.name for field in _fields(config_class)]
     near = difflib.get_close_matches(unknown[1], names, n=1)
     hint = f"did you mean --{near[0]}? " if near else ""
+    if "criterion_options" in names and is_option(unknown[1]):
+        hint = f"did you mean --criterion_options={unknown[1]}=...? "
     return f"unknown flag --{unknown[1]}: {hint}--help lists them"
 
 

@@ -15,6 +15,8 @@ from typing import Any
 _FOLDER = Path(__file__).parent / "pruning" / "criteria"
 _COMMON = 4
 """model, groups, data and seed."""
+_OF_THE_JOB = {"earlier", "checkpoint"}
+"""Options by which a job keeps what is drawn: nothing a flag could hold."""
 
 
 def criterion_names() -> list[str]:
@@ -30,6 +32,13 @@ def option_names(criterion: str) -> list[str]:
             words = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             return [word.arg for word in words[_COMMON:]]
     return []
+
+
+def is_option(name: str) -> bool:
+    """Returns whether some criterion takes an option of this name."""
+    return name not in _OF_THE_JOB and any(
+        name in option_names(criterion) for criterion in criterion_names()
+    )
 
 
 def check_criterion(name: str, options: Sequence[str]) -> None:
@@ -50,7 +59,7 @@ def check_criterion(name: str, options: Sequence[str]) -> None:
             f"criterion: got {name!r}, expected one of {', '.join(known)}{hint}"
         )
     given = [read_option(option)[0] for option in options]
-    taken = option_names(name)
+    taken = [option for option in option_names(name) if option not in _OF_THE_JOB]
     if not set(given) <= set(taken) or len(set(given)) < len(given):
         raise ValueError(
             f"criterion_options: got {','.join(options)}, expected "

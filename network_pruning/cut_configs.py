@@ -237,6 +237,7 @@ class PruneConfig(NetworkConfig):
         super().__post_init__()
         check_id("run_name", self.run_name)
         self._check_what()
+        self._check_scores()
         self.budgets()
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise ValueError(
@@ -277,10 +278,23 @@ class PruneConfig(NetworkConfig):
             )
         if self.max_drop is not None and self.steps > 1:
             raise ValueError("max_drop: got --steps above 1, expected a single cut")
-        if self.scores is not None and self.steps > 1:
+
+    def _check_scores(self) -> None:
+        if self.scores is None:
+            return
+        if self.steps > 1:
             raise ValueError(
                 "scores: got --steps above 1, whose later cuts need scores of the "
                 "networks between: give --criterion instead"
+            )
+        if self.retrain:
+            raise ValueError(
+                "retrain: got --scores, but it cuts nothing: leave one out"
+            )
+        if self.criterion != "l2":
+            raise ValueError(
+                f"scores: got --criterion={self.criterion} as well, expected one of "
+                "them: the scores are a criterion's already"
             )
 
     def _check_numbers(self) -> None:
@@ -312,6 +326,10 @@ class PruneConfig(NetworkConfig):
                 raise ValueError(
                     f"budget: got {word!r}, expected cost:share, the share that may "
                     f"remain in (0,1], as in macs:0.5; costs are {', '.join(COSTS)}"
+                )
+            if name in found:
+                raise ValueError(
+                    f"budget: got {name} twice, expected one share of each cost"
                 )
             found[name] = share
         return found

@@ -191,6 +191,26 @@ def check_walkable(model: Any) -> None:
     )
 
 
+def check_classifier(model: keras.Model) -> None:
+    """Refuses what does not give one row of logits, or probabilities, an image.
+
+    Raises:
+        ValueError: Naming the inputs or outputs it has.
+    """
+    check_walkable(model)
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"model {model.name!r}: got {len(model.inputs)} inputs, expected one, of "
+            "images."
+        )
+    if len(model.outputs) != 1 or model.outputs[0].shape.rank != 2:
+        shapes = [list(x.shape) for x in model.outputs]
+        raise ValueError(
+            f"model {model.name!r}: got outputs {shapes}, expected one of logits "
+            "[n, classes]."
+        )
+
+
 def ends_in_softmax(model: Any) -> bool:
     """Returns whether a model's outputs are probabilities, and no logits.
 

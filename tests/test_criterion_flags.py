@@ -6,6 +6,7 @@ from network_pruning.configs import SweepConfig
 from network_pruning.criterion_flags import (
     check_criterion,
     criterion_names,
+    is_option,
     option_names,
     read_option,
 )
@@ -65,3 +66,11 @@ def test_an_option_that_is_not_taken_is_said(tmp_path, monkeypatch):
     for given in (["samples=3", "samples=4"], ["sample=3"]):
         with pytest.raises(ValueError, match="expected each once of samples"):
             check_criterion("lately", given)
+
+
+def test_what_a_job_keeps_its_samples_in_is_no_flag():
+    for option in ("earlier", "checkpoint"):
+        assert option in option_names("shapley") and not is_option(option)
+        with pytest.raises(ValueError, match="each once of estimator, .* tolerance:"):
+            check_criterion("shapley", [f"{option}=3"])
+    assert is_option("samples") and not is_option("nothing")

@@ -72,10 +72,14 @@ def test_a_budget_is_read_as_shares():
         (["--budget=macs:1.5"], "budget: got 'macs:1.5'"),
         (["--budget=macs:nan"], "budget: got 'macs:nan'"),
         (["--budget=flops:0.5"], "costs are params, macs, bytes, latency"),
+        (["--budget=macs:0.5,macs:0.3"], "budget: got macs twice, expected one share"),
         (["--max_drop=1"], "max_drop: got 1.0"),
         (["--max_drop=-0.1"], "max_drop: got -0.1"),
         (["--max_drop=0.1", "--steps=2"], "max_drop: got --steps above 1"),
         (["--keep=3", "--scores=x", "--steps=2"], "scores: got --steps above 1"),
+        (["--keep=3", "--scores=x", "--criterion=l1"], "scores: got --criterion=l1 as"),
+        (["--retrain", "--retrain_epochs=1", "--scores=x"], "retrain: got --scores"),
+        (["--keep=3", "--samples=9"], "Unknown command line flag 'samples'"),
         (["--keep=3", "--round_to=2"], "round_to: got --keep as well"),
         (["--retrain"], "retrain: got --retrain_epochs=0"),
         (["--retrain", "--retrain_epochs=1", "--steps=2"], "got --steps above 1, but"),
@@ -180,6 +184,7 @@ def test_help_and_bad_flags_load_no_tensorflow(command):
     cut = ["--sparsity=0.5"] if command == "prune" else []
     for words, message in (
         (["--model=lenet6"], "Did you mean 'lenet5'?"),
+        (["--images=9"], "did you mean --criterion_options=images=...?"),
         (["--model_checkpoint=no.keras"], "there is no no.keras"),
     ):
         done = run(*cut, *words)

@@ -6,6 +6,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import graph
+from network_pruning.evaluation.cost import cost_card
+from network_pruning.pruning.units import find_groups
 from tests import cases
 
 
@@ -147,3 +149,7 @@ def test_what_has_no_graph_is_refused_with_the_remedy(make, message):
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match=message):
         graph.replay(make(), 1, as_it_is)
+    with pytest.raises(ValueError, match=message):
+        find_groups(make())
+    with pytest.raises(ValueError, match=message):
+        cost_card(make())

@@ -152,6 +152,14 @@ def test_two_outputs_are_said(tmp_path):
         models.build(path, SHAPE, CLASSES)
 
 
+def test_a_network_without_a_graph_is_said(tmp_path):
+    path = str(tmp_path / "a.keras")
+    with pytest.warns(UserWarning, match="not yet been built"):
+        keras.Sequential([keras.layers.Dense(CLASSES)]).save(path)
+    with pytest.raises(ValueError, match="no graph that can be read.*keras.Input"):
+        models.build(path, SHAPE, CLASSES)
+
+
 def test_layers_of_ones_own_are_said(tmp_path):
     class Own(keras.layers.Layer):
         pass

@@ -203,7 +203,14 @@ def cost_card(
 
     Returns:
         The card.
+
+    Raises:
+        ValueError: If the model has no graph to walk; or, given data, if it gives no
+            single row of logits an image.
     """
+    graph.check_walkable(model)
+    if data is not None:
+        graph.check_classifier(model)
     exports = exports or export(model, data)
     tflite, int8 = exports.tflite, exports.tflite_int8
     return CostCard(

@@ -50,8 +50,8 @@ def to_tflite(
         raise ValueError("int8: got no representative inputs, expected [n, ...].")
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
-            f"{model.name}: got {len(model.inputs)} inputs and {len(model.outputs)} "
-            "outputs, expected one of each."
+            f"{model.name}: no LiteRT form for {len(model.inputs)} inputs and "
+            f"{len(model.outputs)} outputs, expected one of each."
         )
     with _quiet():
         converter = _converter(model)

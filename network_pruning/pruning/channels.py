@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Call, Descend, replay
+from network_pruning.graph import Call, Descend, check_walkable, replay
 from network_pruning.pruning.channel_ids import ChannelIds, IntArray
 from network_pruning.pruning.layer_rules import (
     Channels,
@@ -79,6 +79,7 @@ class ChannelReader:
         Raises:
             ValueError: If it has no graph to walk.
         """
+        check_walkable(model)
         inputs = [self._fresh_like(x) for x in model.inputs]
         outputs = list(_tensors(replay(model, inputs, self._apply, enter=self._enter)))
         ends = [

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Call, replay
+from network_pruning.graph import Call, check_classifier, replay
 from network_pruning.losses import cross_entropy
 from network_pruning.pruning import contributions
 from network_pruning.pruning.gates import gated_interpreter
@@ -133,7 +133,7 @@ class Coalitions:
         """
         if value not in VALUES:
             raise ValueError(f"value: got {value!r}, expected one of {list(VALUES)}.")
-        _check_model(model)
+        check_classifier(model)
         self.n = group.n_units
         self.forward = 0
         self._images = np.asarray(images)
@@ -196,20 +196,6 @@ class Coalitions:
         places[~counts] = start
         images, labels = self._images[places], self._labels[places]
         return tf.constant(images), tf.constant(labels), tf.constant(counts)
-
-
-def _check_model(model: keras.Model) -> None:
-    if len(model.inputs) != 1:
-        raise ValueError(
-            f"model {model.name!r}: got {len(model.inputs)} inputs, expected one, of "
-            "images."
-        )
-    if len(model.outputs) != 1 or model.outputs[0].shape.rank != 2:
-        shapes = [list(x.shape) for x in model.outputs]
-        raise ValueError(
-            f"model {model.name!r}: got outputs {shapes}, expected one of logits "
-            "[n, classes]."
-        )
 
 
 @dataclass(frozen=True)

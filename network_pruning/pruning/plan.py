@@ -85,7 +85,7 @@ class Plan:
             "",
             *(f"not cut: {path}: {reason}" for path, reason in self.refused),
             _change("parameters", self.params),
-            "MACs: unknown, a layer has no rule for them"
+            "MACs: unknown, some layer's cannot be counted (the log says which)"
             if self.macs is None
             else _change("MACs", self.macs),
         ])

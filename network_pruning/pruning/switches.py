@@ -18,6 +18,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
+from network_pruning.graph import check_classifier
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.switch_laws import SwitchLaw
 from network_pruning.pruning.units import UnitGroup
@@ -58,7 +59,11 @@ class SwitchedModel(keras.Model):
             rescale: Whether to multiply by n_units * s, which is 1 in the beginning,
                 instead of s: the loss then starts low, and little presses.
             seed: Of the draws; step t draws by (seed, t).
+
+        Raises:
+            ValueError: If the network gives no single row of logits an image.
         """
+        check_classifier(network)
         super().__init__(name=f"switched_{network.name}")
         self.network = network
         self.law = law

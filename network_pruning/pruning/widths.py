@@ -90,8 +90,8 @@ class Widths:
         """
         if not self.has_macs:
             raise ValueError(
-                "macs: a layer of the network has no rule for them (it was logged), "
-                "expected one in MAC_RULES: set a budget for params instead."
+                "macs: those of some layer cannot be counted (the log says which, and "
+                "why): set a budget for params instead."
             )
         vector = self.groups.vector(masks)
         return sum(self._macs(part, vector) for part in self._layers)

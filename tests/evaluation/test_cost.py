@@ -352,3 +352,11 @@ def test_a_card_is_frozen():
     card = cost.cost_card(tiny(), latency=False)
     with pytest.raises(dataclasses.FrozenInstanceError):
         card.params = math.inf
+
+
+def test_quality_needs_one_row_of_logits():
+    one = tiny()
+    two = keras.Model(one.inputs, [one.output, one.output])
+    assert cost.cost_card(two, latency=False).tflite_bytes is None
+    with pytest.raises(ValueError, match="got outputs .*, expected one of logits"):
+        cost.cost_card(two, Images())

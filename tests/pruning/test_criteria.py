@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras as keras
 
 from network_pruning import graph
 from network_pruning.pruning import criteria
@@ -123,3 +127,51 @@ def test_unknown_names():
         criteria.score_units(model, "randon")
     with pytest.raises(ValueError, match="option 'samples', expected none"):
         criteria.score_units(model, "l2", samples=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "expected"),
+    [
+        ("shapley", "samples", "many", "a whole number"),
+        ("shapley", "images", None, "a whole number"),
+        ("shapley", "kept", 3, "a count by name"),
+        ("shapley", "tolerance", "x", "a number"),
+        ("dirichlet", "steps", 2.5, "a whole number"),
+        ("dirichlet", "jointly", "yes", "True or False"),
+        ("oracle", "size", "x", "a whole number"),
+        ("taylor", "form", 3, "text"),
+        ("combined", "of", 3, "names"),
+        ("combined", "options", {"l2": 3}, "options by name"),
+    ],
+)
+def test_an_option_of_another_kind_is_said(name, option, value, expected):
+    with pytest.raises(ValueError, match=f"{option}: got .*, expected {expected}"):
+        criteria.score_units(cases.plain(), name, **{option: value})
+
+
+def test_the_defaults_are_of_the_kind_that_is_asked_for():
+    model = cases.plain()
+    for name, function in criteria.CRITERIA.items():
+        given = {p.name: p.default for p in signature(function).parameters.values()}
+        options = dict(list(given.items())[4:])
+        if name in NO_DATA:
+            continue
+        with pytest.raises(ValueError, match="got data=None"):
+            criteria.score_units(model, name, **options)
+
+
+@pytest.mark.parametrize(
+    "data", [(np.zeros((2, 4)), np.zeros(2)), "digits", tf.data.Dataset.range(3)]
+)
+def test_data_of_another_kind_are_said(data):
+    with pytest.raises(ValueError, match=r"data: got .*, expected a Dataset.*\.npz"):
+        criteria.score_units(cases.plain(), "fisher", data)
+
+
+@pytest.mark.parametrize("name", ["fisher", "taylor", "dirichlet", "shapley"])
+def test_several_outputs_are_said_where_one_is_needed(name):
+    one = cases.plain()
+    two = keras.Model(one.inputs, [one.output, one.layers[-2].output])
+    with pytest.raises(ValueError, match="got outputs .*, expected one of logits"):
+        criteria.score_units(two, name, cases.dataset(one))
+    assert criteria.score_units(two, "l2")

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import numbers
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
 
 from network_pruning.pruning.criteria import (
     apoz,
@@ -61,6 +65,8 @@ CRITERIA: dict[str, Criterion] = {
     "taylor": taylor.score,
 }
 """Name -> criterion."""
+_NO_DATASETS = (str, tuple, list, Mapping, np.ndarray, tf.data.Dataset)
+"""What may be taken for a Dataset."""
 
 
 def score_units(
@@ -86,10 +92,16 @@ def score_units(
         those of the whole pass, shared out evenly.
 
     Raises:
-        ValueError: If the criterion or an option is unknown.
+        ValueError: If the criterion or an option is unknown or of the wrong kind, or
+            the data are none of this project's.
     """
     function = _known(criterion)
     _check_options(criterion, function, options)
+    if isinstance(data, _NO_DATASETS):
+        raise ValueError(
+            f"data: got {type(data).__name__}, expected a Dataset as data.load gives "
+            "it: of arrays in a .npz with x_train and y_train, data.load('my.npz')."
+        )
     chosen = list(find_groups(model) if groups is None else groups)
     start = time.perf_counter()
     scores = function(model, chosen, data, seed, **options)
@@ -123,3 +135,46 @@ def _check_options(name: str, function: Criterion, options: dict[str, Any]) -> N
             f"criterion {name!r}: got the option {unknown[0]!r}, expected "
             f"{'one of ' + ', '.join(known) if known else 'none'}."
         )
+    for option, value in options.items():
+        kind = inspect.signature(function).parameters[option].annotation
+        what, fits = _KINDS.get(str(kind).removesuffix(" | None"), ("", _any))
+        if not (fits(value) or (value is None and str(kind).endswith("None"))):
+            raise ValueError(f"{option}: got {value!r}, expected {what}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _any(value: Any) -> bool:
+    return True
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", _is_whole),
+    "float": ("a number", _is_number),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "Mapping[str, int]": (
+        "a count by name",
+        lambda value: (
+            isinstance(value, Mapping) and all(map(_is_whole, value.values()))
+        ),
+    ),
+    "str | Sequence[str]": (
+        "names",
+        lambda value: isinstance(value, str | list | tuple),
+    ),
+    "Mapping[str, Mapping[str, Any]]": (
+        "options by name",
+        lambda value: (
+            isinstance(value, Mapping)
+            and all(isinstance(options, Mapping) for options in value.values())
+        ),
+    ),
+}
+"""Annotation of an option -> what may be given, in words, and how to tell."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.graph import check_classifier
 from network_pruning.losses import cross_entropy
 from network_pruning.pruning.criteria._examples import Each
 from network_pruning.pruning.gates import gate
@@ -27,7 +28,11 @@ def gate_gradients(model: keras.Model, groups: Sequence[UnitGroup]) -> Each:
 
     Returns:
         (images, labels) -> g [n, n_units] by group name.
+
+    Raises:
+        ValueError: If the model gives no single row of logits an image.
     """
+    check_classifier(model)
     gated = gate(model)
 
     def each(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
