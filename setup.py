@@ -34,6 +34,7 @@ setup(
         "numpy",
         "pillow",
         "scikit-learn",
+        "scipy",
         "setuptools",  # the distutils that tfmot imports
         "tensorboard",  # no longer comes with tensorflow
         "tensorflow>=2.21,<2.22",

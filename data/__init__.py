@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from data.arrays import ArrayDataset
     from data.images import Delivered
     from data.streamed import StreamedDataset
+    from data.tfds_source import TfdsSource
 
 __all__ = [
     "ALIASES",
@@ -121,6 +122,12 @@ def load(
         from data.tfds_source import TfdsSource
 
         source = TfdsSource(place.name, place.alias.tfds or name, size)
+        if place.alias.classes == "persons":
+            return _persons(source, num_valid, split, seed)
+        if place.alias.classes == "balanced_attribute":
+            from data.celeb_a import by_balanced_attribute
+
+            source.fields = by_balanced_attribute(source)
         if not (source.fits_in_memory() if in_memory is None else in_memory):
             return StreamedDataset(source, num_valid, split, seed)
         delivered = source.read()
@@ -129,6 +136,15 @@ def load(
     from data.arrays import from_delivered
 
     return from_delivered(place.name, delivered, num_valid, split, seed)
+
+
+def _persons(
+    source: TfdsSource, num_valid: int | None, split: str, seed: int
+) -> ArrayDataset:
+    from data.arrays import from_delivered
+    from data.celeb_a import read_persons
+
+    return from_delivered(source.name, read_persons(source), num_valid, split, seed)
 
 
 def _read(place: Place, image_size: tuple[int, int] | None) -> Delivered:

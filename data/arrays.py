@@ -73,6 +73,35 @@ class ArrayDataset:
         check_request(split)
         return len(getattr(self, f"y_{split}"))
 
+    def with_train(self, count: int) -> ArrayDataset:
+        """Returns these images with fewer to learn from: the first of the split.
+
+        Args:
+            count: Training images that stay.
+
+        Raises:
+            ValueError: If there are fewer.
+        """
+        if not 1 <= count <= len(self.y_train):
+            raise ValueError(
+                f"num_train: got {count}, expected 1 to {len(self.y_train)}, the "
+                f"training images of {self.name}"
+            )
+        parts = {
+            split: (getattr(self, f"x_{split}"), getattr(self, f"y_{split}"))
+            for split in ("train", "valid", "test")
+        }
+        parts["train"] = tuple(values[:count] for values in parts["train"])
+        rows = self.split_indices
+        return ArrayDataset(
+            self.name,
+            parts,
+            num_classes=self.num_classes,
+            class_names=self.class_names,
+            multi_label=self.multi_label,
+            split_indices=rows and {**rows, "train": rows["train"][:count]},
+        )
+
     def batches(
         self,
         split: str,

@@ -18,10 +18,13 @@ class Alias:
     Attributes:
         tfds: Name in tensorflow-datasets, or None for the embedded set.
         image_size: (height, width) the images are resized to, or None: as they are.
+        classes: balanced_attribute or persons where CelebA is to have one class an
+            image.
     """
 
     tfds: str | None
     image_size: tuple[int, int] | None = None
+    classes: str | None = None
 
 
 ALIASES = {
@@ -30,11 +33,14 @@ ALIASES = {
     # As in the data-free paper's code: interpolated, not padded.
     "mnist_conv": Alias("mnist", image_size=(32, 32)),
     "fashion": Alias("fashion_mnist"),
+    "fashion_conv": Alias("fashion_mnist", image_size=(32, 32)),
     "kmnist": Alias("kmnist"),
     "cifar10": Alias("cifar10"),
     "cifar100": Alias("cifar100"),
     "svhn": Alias("svhn_cropped"),
     "celeb_a": Alias("celeb_a"),
+    "celeb_a_balanced": Alias("celeb_a", classes="balanced_attribute"),
+    "celeb_a_identities": Alias("celeb_a", classes="persons"),
     "imagenet": Alias("imagenet2012", image_size=(224, 224)),
     "uci_digits": Alias(None),
 }

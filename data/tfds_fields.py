@@ -24,6 +24,7 @@ class Fields:
         num_classes: Classes or attributes.
         class_names: In the order of the labels; of attributes, alphabetical.
         multi_label: Whether there is a dict of attributes instead of one label.
+        attribute: The one of them that is the label, or None.
     """
 
     image: str
@@ -32,6 +33,7 @@ class Fields:
     num_classes: int
     class_names: tuple[str, ...] | None
     multi_label: bool
+    attribute: str | None = None
 
     def pair(self, record: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         """Takes image and label from a record.
@@ -46,6 +48,8 @@ class Fields:
         import tensorflow as tf
 
         label = record[self.label]
+        if self.attribute is not None:
+            label = label[self.attribute]
         if not self.multi_label:
             return record[self.image], tf.cast(label, tf.int64)
         attributes = tf.stack([label[name] for name in self.class_names or ()], -1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from data import availability, images
 from data.errors import DatasetError
@@ -115,18 +116,78 @@ class TfdsSource:
         decoders: dict[str, Any] | None = None,
     ) -> tf.data.Dataset:
         """Returns pairs (image, label) in the order of instruction and records."""
+        records = self._records(instruction, decoders)
+        return records.map(self.fields.pair)
+
+    def _records(
+        self, instruction: Any, decoders: dict[str, Any] | None = None
+    ) -> tf.data.Dataset:
+        """Returns whole records in the order of instruction and records."""
         import tensorflow_datasets as tfds
 
         # More than one file at a time would mix the records.
         config = tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1)
         config.options.deterministic = True
-        records = self.builder.as_dataset(
+        return self.builder.as_dataset(
             split=instruction,
             shuffle_files=False,
             decoders=decoders,
             read_config=config,
         )
-        return records.map(self.fields.pair)
+
+    def stored_splits(self) -> list[str]:
+        """Returns the names of all splits that hold records."""
+        return [key for key, info in self.builder.info.splits.items() if info]
+
+    def labels(self, stored: str) -> npt.NDArray[Any]:
+        """Returns the labels of a stored split, no image decoded."""
+        return self._column(stored, lambda record: self.fields.pair(record)[1])
+
+    def has(self, key: tuple[str, str]) -> bool:
+        """Returns whether records hold a number under a key in a dict."""
+        outer, inner = key
+        features = self.builder.info.features
+        return outer in features and inner in features[outer]
+
+    def numbers(self, stored: str, key: tuple[str, str]) -> npt.NDArray[np.int64]:
+        """Returns the numbers of a stored split under a key in a dict."""
+        outer, inner = key
+        return self._column(stored, lambda record: record[outer][inner])
+
+    def _column(
+        self, stored: str, pick: Callable[[dict[str, Any]], Any]
+    ) -> npt.NDArray[Any]:
+        import tensorflow_datasets as tfds
+
+        skip = {self.fields.image: tfds.decode.SkipDecoding()}
+        with self._reading():
+            column = self._records(stored, skip).map(pick).batch(BATCH)
+            return np.concatenate(list(column.as_numpy_iterator()))
+
+    def images_at(
+        self, stored: str, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.uint8]:
+        """Returns some images of a stored split, in its order.
+
+        Args:
+            stored: Name of the split.
+            rows: Numbers of records, ascending.
+
+        Returns:
+            uint8 [n, h, w, c].
+        """
+        import tensorflow as tf
+
+        wanted = np.zeros(self.builder.info.splits[stored].num_examples, bool)
+        wanted[rows] = True
+        marks = tf.data.Dataset.from_tensor_slices(wanted)
+        found = np.empty((len(rows), *self.image_shape), np.uint8)
+        with self._reading():
+            pairs = tf.data.Dataset.zip(marks, self._open(stored))
+            chosen = pairs.filter(lambda mark, _: mark).as_numpy_iterator()
+            for i, (_, (image, _)) in enumerate(chosen):
+                found[i] = images.resize(image[None], self.image_shape[:2])[0]
+        return found
 
     def read(self) -> images.Delivered:
         """Reads everything into memory, in stored order.

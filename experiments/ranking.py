@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from experiments import ledger
+from experiments import grids, ledger
 from experiments.rankings.presets import PRESETS, Preset
 from experiments.sweep import choose
 from network_pruning import cli
 from network_pruning.configs import flag
-from network_pruning.runs import RunDir, hold_run
+from network_pruning.runs import RunDir
 
 if TYPE_CHECKING:
     from experiments.rankings.cells import Comparison
@@ -36,7 +36,8 @@ Compare rankings of units by a protocol.
   python -m experiments.ranking --preset=lenet5-digits --procedure=all
   python -m experiments.ranking --preset=lenet5-digits --procedure=compare
 
-Stop it at any moment and type the same command: it goes on.
+Stop it at any moment and type the same command: it goes on. Several processes may work
+on one comparison. What references/cells holds is not made again.
 """
 
 
@@ -56,6 +57,7 @@ class RankingConfig:
     keep: tuple[int, ...] | None = flag(
         None, "One of the preset's kept widths alone, such as 8,9,36,17."
     )
+    note: str = flag("", "Of compare: said of all numbers, say: a JPEG copy of it.")
     output_dir: str = flag("results", "Folder of all runs.")
     references_dir: str = flag("references", "Folder of the ledger and the tables.")
 
@@ -104,28 +106,31 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
     """Takes the steps of one comparison."""
     import data as datasets
     import models
-    from experiments.rankings.cells import Comparison
+    from experiments.rankings.cells import Cell, Comparison
     from network_pruning.jobs import main_job
 
-    training = preset.config(config.output_dir)
+    part = narrowed(preset, config)
+    training = part.config(config.output_dir)
     if "train" in config.procedures():
         main_job.run(training, datasets.load, models.build)
     folder = Path(config.output_dir) / f"ranking-{name}-{preset.digest()}"
     data: Any = datasets.load(training.dataset, num_valid=training.num_valid)
-    with hold_run(folder):
-        comparison = Comparison(
-            narrowed(preset, config),
-            data,
-            RunDir(Path(config.output_dir) / training.run_id()),
-            RunDir(folder),
-        )
-        for procedure in config.procedures():
-            if procedure in {"rank", "prune", "retrain"}:
-                getattr(comparison, procedure)()
-        if "covariance" in config.procedures() and preset.switch_steps:
-            show_covariances(name, preset, comparison, RunDir(config.references_dir))
-        if "compare" in config.procedures():
-            publish(name, preset, comparison, RunDir(config.references_dir))
+    references = RunDir(config.references_dir)
+    comparison = Comparison(
+        part,
+        data,
+        RunDir(Path(config.output_dir) / training.run_id()),
+        RunDir(folder),
+    )
+    if references.exists(published := f"cells/{folder.name}.csv"):
+        comparison.adopt(grids.parse(Cell, references.read_text(published)))
+    for procedure in config.procedures():
+        if procedure in {"rank", "prune", "retrain"}:
+            getattr(comparison, procedure)()
+    if "covariance" in config.procedures() and preset.switch_steps:
+        show_covariances(name, preset, comparison, references)
+    if "compare" in config.procedures():
+        publish(name, preset, comparison, references, config.note)
 
 
 def narrowed(preset: Preset, config: RankingConfig) -> Preset:
@@ -172,18 +177,26 @@ def show_covariances(
 
 
 def publish(
-    name: str, preset: Preset, comparison: Comparison, references: RunDir
+    name: str,
+    preset: Preset,
+    comparison: Comparison,
+    references: RunDir,
+    note: str = "",
 ) -> None:
-    """Writes the tables, the agreement figure and the ledger's lines."""
+    """Writes the tables, their cells, the agreement figure and the ledger's lines."""
     from experiments.rankings import summary
+    from experiments.rankings.cells import Cell
     from network_pruning.evaluation import figures
     from network_pruning.jobs.rankings import Ranking
 
     cells = list(comparison.cells.values())
+    folder = comparison.run.path.name
+    references.write_text(f"cells/{folder}.csv", grids.text(Cell, cells))
     today = datetime.date.today().isoformat()
-    text = summary.markdown(name, preset, cells, today)
+    text = summary.markdown(name, preset, cells, today, note)
     references.write_text(f"ranking_{name}.md", text)
-    ledger.record(references, summary.ledger_lines(name, preset, cells, today))
+    lines = summary.ledger_lines(name, preset, cells, today, note)
+    ledger.record(references, lines)
     print(text)
     files = {
         seed: {

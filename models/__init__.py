@@ -37,7 +37,22 @@ class Recipe:
 MODELS = {
     "mlp": Recipe("mlp"),
     "lenet5": Recipe("lenet5"),
+    "lenet": Recipe("lenet", {"filters": (6, 16)}),
+    "lenet_half": Recipe("lenet", {"filters": (3, 8)}),
+    "hinton1200": Recipe(
+        "hinton", {"widths": (1200, 1200), "dropout": (0.2, 0.5, 0.5)}
+    ),
+    "hinton800": Recipe("hinton", {"widths": (800, 800), "dropout": ()}),
+    "gped_fc": Recipe("gped_fc"),
+    "gped_cnn_mnist": Recipe("gped_cnn", {"dataset": "mnist"}),
+    "gped_cnn_cifar": Recipe("gped_cnn", {"dataset": "cifar"}),
+    "alex": Recipe("alex", {"width": 1.0}),
+    "alex_half": Recipe("alex", {"width": 0.5}),
+    "vgg16": Recipe("vgg", {"depth": 16}),
+    "vgg19": Recipe("vgg", {"depth": 19}),
     "vgg16_cifar": Recipe("vgg16_cifar"),
+    "quick": Recipe("quick", {"filters": (32, 32, 64)}),
+    "quick_student": Recipe("quick", {"filters": (32, 16, 32)}),
     "resnet20": Recipe("resnet_cifar", {"depth": 20}),
     "resnet56": Recipe("resnet_cifar", {"depth": 56}),
     "wrn_28_10": Recipe("wide_resnet"),

@@ -6,12 +6,19 @@ Also the checks of their options, each an error of one line.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import tf_keras as keras
 
 Moments = tuple[Sequence[float], Sequence[float]]
 """(mean, standard deviation) of pixels in [0, 1], by channel."""
+
+TRUNCATED_SD = 0.87962566103423978
+"""Standard deviation of a standard normal cut off at two."""
+Init = Literal["he", "original"]
+"""How weights start: soundly, or as a paper has it."""
 
 CIFAR: Moments = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET: Moments = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -74,6 +81,32 @@ def normalised(
         )
     variance = [sd**2 for sd in deviation]
     return keras.layers.Normalization(mean=mean, variance=variance, name="normalise")(x)
+
+
+def centred(x: Any, mean: npt.ArrayLike | None) -> Any:
+    """Subtracts an image from every image, inside the model.
+
+    Args:
+        x: Symbolic images [n, height, width, channels].
+        mean: [height, width, channels]; None leaves pixels as they are.
+
+    Returns:
+        The centred images.
+
+    Raises:
+        ValueError: If it is an image of another shape.
+    """
+    if mean is None:
+        return x
+    values = np.asarray(mean, np.float32)
+    if values.shape != tuple(x.shape[1:]):
+        raise ValueError(
+            f"mean: got an image of shape {list(values.shape)}, expected "
+            f"{list(x.shape[1:])}"
+        )
+    return keras.layers.Normalization(
+        axis=(1, 2, 3), mean=values, variance=np.ones_like(values), name="centre"
+    )(x)
 
 
 def batch_norm(name: str, momentum: float = 0.9) -> keras.layers.Layer:
@@ -141,6 +174,34 @@ def variance_scaling(mode: str, distribution: str) -> dict[str, Any]:
     return {"class_name": "VarianceScaling", "config": config}
 
 
+def initial(init: Init, sd: float | None = None, bias: float = 0.0) -> dict[str, Any]:
+    """Says how a layer's weights start.
+
+    Args:
+        init: he: He-normal kernels, biases of zero; original: what follows.
+        sd: Standard deviation of a truncated normal; None: sqrt(2 / fan in), before
+            truncation, which makes it 12 % smaller than He's.
+        bias: Of every unit.
+
+    Returns:
+        Options of a layer.
+
+    Raises:
+        ValueError: If the word is neither.
+    """
+    check_choice("init", init, ("he", "original"))
+    if init == "he":
+        return {"kernel_initializer": "he_normal"}
+    if sd is not None:
+        config: dict[str, Any] = {"stddev": sd}
+        kernel = {"class_name": "TruncatedNormal", "config": config}
+    else:
+        config = {"scale": 2.0 * TRUNCATED_SD**2, "distribution": "truncated_normal"}
+        kernel = {"class_name": "VarianceScaling", "config": config}
+    start = {"class_name": "Constant", "config": {"value": bias}}
+    return {"kernel_initializer": kernel, "bias_initializer": start}
+
+
 def penalty(l1: float, l2: float) -> keras.regularizers.Regularizer | None:
     """Returns l1 * sum |w| + l2 * sum w^2, or None if both are zero."""
     return keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
@@ -205,3 +266,47 @@ def check_choice(what: str, got: str, choices: Sequence[str]) -> None:
     """
     if got not in choices:
         raise ValueError(f"{what}: got {got!r}, expected one of {', '.join(choices)}")
+
+
+def floored(widths: Sequence[int], factor: float) -> list[int]:
+    """Returns widths times a factor, rounded down but for float dust.
+
+    Raises:
+        ValueError: If one of them would be nothing.
+    """
+    found = [int(w * factor + 1e-9) for w in widths]
+    if not min(found) >= 1:
+        raise ValueError(
+            f"multiplication factor: got {factor}, expected one that leaves at least "
+            f"one of {min(widths)} units"
+        )
+    return found
+
+
+Head = Literal["softmax", "entropy", "both", "variance", "dirichlet"]
+
+
+def outputs_of(head: Head, classes: int) -> int:
+    """Returns how many linear outputs a student of a posterior has.
+
+    Args:
+        head: softmax: logits; entropy: the logarithm of one positive number; both:
+            logits and behind them that; variance: logarithms of one number a class;
+            dirichlet: logarithms of concentrations.
+        classes: Number of classes.
+
+    Raises:
+        ValueError: If the head is unknown.
+    """
+    counts = {"entropy": 1, "both": classes + 1}
+    check_choice("head", head, get_args(Head))
+    return counts.get(head, classes)
+
+
+def uniform_by_fan_in(fan_in: int) -> dict[str, Any]:
+    """Returns how a layer starts in PyTorch: all uniform within 1 / sqrt(fan in)."""
+    limit = fan_in**-0.5
+    return {
+        name: keras.initializers.RandomUniform(-limit, limit)
+        for name in ("kernel_initializer", "bias_initializer")
+    }

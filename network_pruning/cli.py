@@ -30,7 +30,9 @@ Config = TypeVar("Config")
 Work = Callable[[Any], None]
 
 USAGE = 2
+"""What was asked for does not fit, whether that shows before the work or in it."""
 FAILURE = 1
+"""The work failed. A ValueError that means this says so as its `exit_code`."""
 _CHATTER = re.compile(
     rb"oneDNN|cpu_feature_guard|cuda|CUDA|TensorRT|computation_placer|absl::InitializeLog"
     rb"|rebuild TensorFlow|TF-TRT|Unable to register|This TensorFlow binary"
@@ -57,7 +59,12 @@ def parse(config_class: type[Config], argv: Sequence[str]) -> Config:
             f"got {' '.join(rest[1:])!r} after the flags, expected --name=value: "
             "write lists with commas and no spaces, booleans as --flag or --noflag"
         )
-    given = {field.name: values[field.name].value for field in _fields(config_class)}
+    given = {
+        field.name: tuple(values[field.name].value)
+        if field.metadata.get("repeated")
+        else values[field.name].value
+        for field in _fields(config_class)
+    }
     try:
         return config_class(**given)
     except ValueError as error:
@@ -87,6 +94,8 @@ def _define(
         flags.DEFINE_enum(name, field.default, choices, text, flag_values=values)
     elif inner is bool:
         flags.DEFINE_boolean(name, field.default, text, flag_values=values)
+    elif field.metadata.get("repeated"):
+        flags.DEFINE_multi_string(name, field.default, text, flag_values=values)
     elif typing.get_origin(inner) is tuple:
         element = typing.get_args(inner)[0]
         flags.DEFINE(
@@ -231,8 +240,9 @@ def _with_hint(message: str, config_class: type) -> str:
     names = [field.name for field in _fields(config_class)]
     near = difflib.get_close_matches(unknown[1], names, n=1)
     hint = f"did you mean --{near[0]}? " if near else ""
-    if "criterion_options" in names and is_option(unknown[1]):
-        hint = f"did you mean --criterion_options={unknown[1]}=...? "
+    which = next((n for n in ("option", "criterion_options") if n in names), None)
+    if which and is_option(unknown[1]):
+        hint = f"did you mean --{which}={unknown[1]}=...? "
     return f"unknown flag --{unknown[1]}: {hint}--help lists them"
 
 
@@ -249,6 +259,7 @@ def fail(message: str, code: int = FAILURE) -> typing.NoReturn:
 def _work_or_exit(work: Work, config: Any) -> None:
     _set_up_logging()
     try:
+        _choose_kernels()
         with quiet_tensorflow():
             import tensorflow as tf  # noqa: F401
         work(config)
@@ -264,7 +275,16 @@ def _work_or_exit(work: Work, config: Any) -> None:
     except ValueError as error:
         if os.environ.get("NETWORK_PRUNING_TRACEBACK"):
             raise
-        fail(str(error))
+        fail(str(error), getattr(error, "exit_code", USAGE))
+
+
+def _choose_kernels() -> None:
+    """Has TensorFlow convolve by oneDNN, unless the environment says otherwise.
+
+    It does so by itself on CPUs with AVX-512 alone; with AVX2, ResNet-20 trains in half
+    the time by oneDNN, LeNet-5 in a third.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _set_up_logging() -> None:

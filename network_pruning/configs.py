@@ -50,6 +50,18 @@ def flag(default: Any, text: str, changes: str = "training") -> Any:
     )
 
 
+def repeated(text: str, changes: str = "training") -> Any:
+    """Returns a field that holds the values of a flag given any number of times.
+
+    Args:
+        text: What one of them means, for --help.
+        changes: See `flag`.
+    """
+    return dataclasses.field(
+        default=(), metadata={"help": text, "changes": changes, "repeated": True}
+    )
+
+
 @dataclass(frozen=True)
 class SweepConfig:
     """The main job: train a network, prune it over k, hand back smaller networks."""

@@ -81,8 +81,7 @@ def read_option(option: str) -> tuple[str, Any]:
     name, equals, text = option.partition("=")
     if not (name.isidentifier() and equals and text):
         raise ValueError(
-            f"criterion_options: got {option!r}, expected name=value as in "
-            "--criterion_options=samples=100"
+            f"criterion_options: got {option!r}, expected name=value as in samples=100"
         )
     try:
         return name, ast.literal_eval(text)

@@ -15,11 +15,27 @@ from network_pruning.configs import (
     check_input_range,
     flag,
     is_model_file,
+    repeated,
 )
 from network_pruning.criterion_flags import check_criterion, read_option
 
 COSTS = ("params", "macs", "bytes", "latency")
 EXPORTS = ("tflite", "int8", "saved_model")
+SHARE = "[0,1), 0.01 for one point"
+LIMITS = {
+    "max_drop": ("drop of accuracy", SHARE),
+    "max_nll_increase": ("rise", "nats, 0 or more"),
+    "max_ece_increase": ("rise", SHARE),
+    "max_auroc_drop": ("drop", SHARE),
+}
+"""Flag -> what it limits, and the values it may have."""
+
+TAUGHT = ("soft_weight", "temperature")
+"""Flags that say how --teacher teaches."""
+POSITIVE = (
+    *("steps", "round_to", "batch_size", "learning_rate", "shift"),
+    "temperature",
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +81,11 @@ class NetworkConfig:
         0, "Which seed of a finished training is taken, and seed of what is drawn here."
     )
     criterion: str = flag("l2", "What ranks the units, by name.")
+    option: tuple[str, ...] = repeated(
+        "An option of the criterion, name=value; once for each of several."
+    )
     criterion_options: tuple[str, ...] = flag(
-        (), "Options of the criterion: name=value, comma separated."
+        (), "The same in one flag: name=value,name=value."
     )
     output_dir: str = flag("results", "Folder of all runs.", "view")
 
@@ -78,7 +97,7 @@ class NetworkConfig:
         """
         check_input_range(self.input_range)
         check_image_size(self.image_size)
-        check_criterion(self.criterion, self.criterion_options)
+        check_criterion(self.criterion, self.all_options)
         if self.seed < 0:
             raise ValueError(f"seed: got {self.seed}, expected a whole number >= 0")
         if not self.output_dir:
@@ -93,9 +112,14 @@ class NetworkConfig:
         """Returns every field as JSON can hold it."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    @property
+    def all_options(self) -> tuple[str, ...]:
+        """Options of the criterion, whichever flags they came by."""
+        return (*self.criterion_options, *self.option)
+
     def score_options(self) -> dict[str, Any]:
         """Returns the options of the criterion, numbers as Python's."""
-        return dict(map(read_option, self.criterion_options))
+        return dict(map(read_option, self.all_options))
 
     def digest(self) -> str:
         """Returns 8 hex digits that change with any field that is no view.
@@ -105,9 +129,11 @@ class NetworkConfig:
         """
         fields = {field.name: field for field in dataclasses.fields(self)}
         default = json.loads(json.dumps({n: f.default for n, f in fields.items()}))
+        options = [*self.criterion_options, *self.option]
+        given = {**self.as_dict(), "criterion_options": options, "option": []}
         chosen = {
             name: value
-            for name, value in self.as_dict().items()
+            for name, value in given.items()
             if fields[name].metadata["changes"] != "view" and value != default[name]
         }
         text = json.dumps(chosen, sort_keys=True)
@@ -129,15 +155,15 @@ class RankConfig(NetworkConfig):
     estimator: str | None = flag(
         None,
         "Of shapley: permutation, kernel, exact or legacy; short for "
-        "--criterion_options=estimator=...",
+        "--option=estimator=...",
     )
     samples: int | None = flag(
         None, "Of shapley: coalitions or permutations; short for ...=samples=..."
     )
     sensitivity: bool = flag(
         False,
-        "Also measure and plot the validation accuracy against the share of each "
-        "group removed.",
+        "Also measure the validation accuracy against the share of each group removed: "
+        "sensitivity.npz, a figure, TensorBoard.",
         "view",
     )
     extend: int = flag(
@@ -150,7 +176,6 @@ class RankConfig(NetworkConfig):
         Raises:
             ValueError: In one line, for the first unfit value.
         """
-        check_criterion(self.criterion, self.all_options)
         super().__post_init__()
         for name in ("samples", "extend"):
             value = getattr(self, name)
@@ -164,11 +189,7 @@ class RankConfig(NetworkConfig):
         given = [
             f"{name}={value}" for name, value in short.items() if value is not None
         ]
-        return (*self.criterion_options, *given)
-
-    def score_options(self) -> dict[str, Any]:
-        """Returns the options of the criterion, numbers as Python's."""
-        return dict(map(read_option, self.all_options))
+        return (*super().all_options, *given)
 
 
 @dataclass(frozen=True)
@@ -194,6 +215,20 @@ class PruneConfig(NetworkConfig):
         "Cut as deep as the validation accuracy, before any retraining, falls by no "
         "more than this: 0.01 is one point.",
     )
+    max_nll_increase: float | None = flag(
+        None, "Likewise as the validation NLL rises by no more than this, in nats."
+    )
+    max_ece_increase: float | None = flag(
+        None, "Likewise as the calibration error rises by no more than this."
+    )
+    max_auroc_drop: float | None = flag(
+        None,
+        "Likewise as the AUROC of telling images of --ood from those of validation, by "
+        "the entropy of the prediction, falls by no more than this.",
+    )
+    ood: str | None = flag(
+        None, "Out-of-distribution images of --max_auroc_drop, as --dataset names them."
+    )
     retrain: bool = flag(
         False, "Cut nothing: retrain the network, pruned earlier, as it is."
     )
@@ -208,6 +243,18 @@ class PruneConfig(NetworkConfig):
         False, "Say what would be cut, tensor by tensor, and do nothing.", "view"
     )
     retrain_epochs: int = flag(0, "Epochs of retraining after each step.")
+    teacher: str | None = flag(
+        None,
+        "Retrain towards the predictions of this network: path/to/a.keras (say a "
+        "student of experiments.gped), or the folder of a run of experiments.gped, "
+        "whose chain's mean prediction then teaches.",
+    )
+    soft_weight: float = flag(
+        1.0, "Share of the teacher in the loss, in [0,1]; the rest is of the labels."
+    )
+    temperature: float = flag(
+        1.0, "Divides both logits where they are compared; 1 keeps the calibration."
+    )
     batch_size: int = flag(128, "Images in a step of the retraining.")
     optimizer: Literal["adam", "sgd"] = flag("adam", "Optimiser of the retraining.")
     learning_rate: float = flag(0.001, "Its first step size; it falls as a cosine.")
@@ -243,11 +290,7 @@ class PruneConfig(NetworkConfig):
             raise ValueError(
                 f"sparsity: got {self.sparsity}, expected a share to remove in [0,1)"
             )
-        if self.max_drop is not None and not 0 <= self.max_drop < 1:
-            raise ValueError(
-                f"max_drop: got {self.max_drop}, expected a drop of accuracy in [0,1), "
-                "0.01 for one point"
-            )
+        self._check_limits()
         if self.keep is not None and (not self.keep or min(self.keep) < 1):
             raise ValueError(
                 f"keep: got {self.keep}, expected at least one unit of every group"
@@ -256,11 +299,25 @@ class PruneConfig(NetworkConfig):
             raise ValueError(
                 f"export: got {unknown[0]!r}, expected some of {', '.join(EXPORTS)}"
             )
+        self._check_teacher()
         self._check_numbers()
+
+    def _check_teacher(self) -> None:
+        given = [name for name in TAUGHT if getattr(self, name) != 1]
+        if self.teacher is None and given:
+            raise ValueError(f"{given[0]}: got it without --teacher, expected both")
+        if self.teacher is not None and not self.retrain_epochs:
+            raise ValueError("teacher: got --retrain_epochs=0, expected at least 1")
+        if not 0 <= self.soft_weight <= 1:
+            raise ValueError(
+                f"soft_weight: got {self.soft_weight}, expected a share in [0,1]"
+            )
 
     def _check_what(self) -> None:
         ways = {name: getattr(self, name) for name in ("keep", "sparsity", "budget")}
-        ways |= {"max_drop": self.max_drop, "retrain": self.retrain or None}
+        # Limits go together, and are one way.
+        ways |= {next(iter(self.limits()), "max_drop"): self.limits() or None}
+        ways |= {"retrain": self.retrain or None}
         given = [f"--{name}" for name, value in ways.items() if value is not None]
         if len(given) != 1:
             raise ValueError(
@@ -276,8 +333,25 @@ class PruneConfig(NetworkConfig):
             raise ValueError(
                 "round_to: got --keep as well, expected it to hold the rounded counts"
             )
-        if self.max_drop is not None and self.steps > 1:
-            raise ValueError("max_drop: got --steps above 1, expected a single cut")
+        if self.steps > 1 and self.limits():
+            name = next(iter(self.limits()))
+            raise ValueError(f"{name}: got --steps above 1, expected a single cut")
+
+    def _check_limits(self) -> None:
+        for name, value in self.limits().items():
+            what, unit = LIMITS[name]
+            if not 0 <= value < (math.inf if unit != SHARE else 1):
+                raise ValueError(f"{name}: got {value}, expected a {what} in {unit}")
+        if (self.ood is None) != (self.max_auroc_drop is None):
+            got, lacks = "max_auroc_drop", "ood"
+            if self.ood is not None:
+                got, lacks = lacks, got
+            raise ValueError(f"{got}: got it without --{lacks}, expected both of them")
+
+    def limits(self) -> dict[str, float]:
+        """Returns what a cut may cost on valid, by flag."""
+        values = {name: getattr(self, name) for name in LIMITS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def _check_scores(self) -> None:
         if self.scores is None:
@@ -298,7 +372,7 @@ class PruneConfig(NetworkConfig):
             )
 
     def _check_numbers(self) -> None:
-        for name in ("steps", "round_to", "batch_size", "learning_rate", "shift"):
+        for name in POSITIVE:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value}, expected a number above 0")

@@ -52,6 +52,20 @@ Descend = Callable[[Any], Any]
 Enter = Callable[[Call, tuple[Any, ...], dict[str, Any], Descend], Any]
 
 
+def call_layer(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Calls the layer itself: the interpreter by which a replay runs the network.
+
+    Returns:
+        Its outputs.
+    """
+    return call.layer(*args, **kwargs)
+
+
+def is_operator(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer stands for a TensorFlow function in a graph."""
+    return type(layer).__name__ in {"TFOpLambda", "SlicingOpLambda"}
+
+
 def replay(
     model: keras.Model,
     inputs: Any,
@@ -64,8 +78,8 @@ def replay(
     Args:
         model: Functional or Sequential, built.
         inputs: A value for each input, in the structure of the model's inputs.
-        apply: Called for each call of a layer that is no model, in graph order, with
-            the recorded arguments, symbolic tensors replaced by values.
+        apply: Called for each call of a layer that is no model with a graph, in graph
+            order, with the recorded arguments, symbolic tensors replaced by values.
         prefix: Put before every path, "outer/" for instance.
         enter: Called instead for each call of a nested model, with `descend`, which
             replays its graph; None replays it, and hands a `training` argument frozen
@@ -112,7 +126,7 @@ class _Replay:
         self.calls[id(layer)] += 1
         if training is not None and layer._call_spec.expects_training_arg:
             kwargs = {**kwargs, "training": kwargs.get("training", training)}
-        if not isinstance(layer, keras.Model):
+        if not has_graph(layer):
             return self.apply(call, args, kwargs)
         if self.enter is None:
             frozen = kwargs.get("training")
@@ -134,28 +148,65 @@ def _replace(arguments: Any, env: dict[int, Any]) -> Any:
     )
 
 
+def has_graph(layer: Any) -> bool:
+    """Returns whether it is a model with a graph to walk, nested or not."""
+    return bool(getattr(layer, "_is_graph_network", False))
+
+
 def leaf_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
     """Lists the layers of a model that are no models themselves, inputs left out.
 
     Returns:
-        (path, layer) in graph order; a shared layer once, by its first path.
+        (path, layer) in graph order; a shared layer once, by its first path. A model
+        without a graph counts as a layer.
 
     Raises:
         ValueError: If the model has no graph to walk.
     """
     seen: dict[int, tuple[str, keras.layers.Layer]] = {}
 
+    check_walkable(model)
+
     def visit(inner: keras.Model, prefix: str) -> None:
-        check_walkable(inner)
         for node in _nodes(inner):
             layer = node.layer
-            if isinstance(layer, keras.Model):
+            if has_graph(layer):
                 visit(layer, f"{prefix}{layer.name}/")
             else:
                 seen.setdefault(id(layer), (prefix + layer.name, layer))
 
     visit(model, "")
     return list(seen.values())
+
+
+def owned_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
+    """Lists the layers with weights of a model of any kind, those inside layers too.
+
+    Returns:
+        (path, layer) in the order of the attributes that hold them, each layer once; of
+        equal paths, all but the first carry a number.
+    """
+    seen: set[int] = set()
+    found: dict[str, keras.layers.Layer] = {}
+
+    def visit(owner: keras.layers.Layer, prefix: str) -> None:
+        for layer in owner._flatten_layers(recursive=False, include_self=False):
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            path = prefix + layer.name
+            if layer._trainable_weights:
+                found[f"{path}_{len(found)}" if path in found else path] = layer
+            visit(layer, f"{path}/")
+
+    visit(model, "")
+    return list(found.items())
+
+
+def is_subclassed(model: Any) -> bool:
+    """Returns whether it is a tf_keras model whose call is code, without a graph."""
+    is_code = isinstance(model, keras.Model) and not has_graph(model)
+    return is_code and not isinstance(model, keras.Sequential)
 
 
 def check_walkable(model: Any) -> None:
@@ -177,7 +228,7 @@ def check_walkable(model: Any) -> None:
             f"model: got {type(model).__name__}, expected a tf_keras model, functional "
             "or Sequential."
         )
-    if model._is_graph_network:
+    if has_graph(model):
         return
     if isinstance(model, keras.Sequential):
         raise ValueError(
@@ -186,8 +237,9 @@ def check_walkable(model: Any) -> None:
         )
     raise ValueError(
         f"model {name!r} is a subclassed {type(model).__name__}, its graph cannot be "
-        "read: express it as keras.Model(inputs, outputs), or pass the functional "
-        "model inside it."
+        "read: express it as keras.Model(inputs, outputs), as x = keras.Input(shape); "
+        "keras.Model(x, model.call(x)) often does, or pass the functional model inside "
+        "it. As it is, single weights can go: prune_weights(model, .5, into=model)."
     )
 
 
@@ -211,13 +263,23 @@ def check_classifier(model: keras.Model) -> None:
         )
 
 
+def plain(model: Any) -> Any:
+    """Returns the model with a graph whose outputs this one gives.
+
+    It is the model itself, unless it names another as `stands_for`.
+    """
+    return getattr(model, "stands_for", model)
+
+
 def ends_in_softmax(model: Any) -> bool:
     """Returns whether a model's outputs are probabilities, and no logits.
 
     This is the one place that tells; a model without a graph to walk counts as ending
-    in logits. Layers that move values without changing them are looked through.
+    in logits. Layers that move values without changing them are looked through; the
+    average of probabilities is one.
     """
-    if not getattr(model, "_is_graph_network", False):
+    model = plain(model)
+    if not has_graph(model):
         return False
 
     def apply(call: Call, args: Any, kwargs: Any) -> Any:
@@ -225,6 +287,8 @@ def ends_in_softmax(model: Any) -> bool:
         ends = _is_softmax(layer)
         if isinstance(layer, _UNCHANGING) or _activation(layer) == "linear_alone":
             ends = bool(args[0])
+        if isinstance(layer, keras.layers.Average):
+            ends = all(args[0])
         return tf.nest.map_structure(lambda _: ends, call.node.outputs)
 
     outputs = replay(model, [False] * len(model.inputs), apply)

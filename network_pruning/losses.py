@@ -28,6 +28,12 @@ def as_logits(outputs: Tensor, softmax: bool) -> Tensor:
     return tf.math.log(tf.maximum(outputs, outputs.dtype.as_numpy_dtype(1.2e-38)))
 
 
+def full_precision(values: Tensor) -> Tensor:
+    """Returns half precision as float32, and anything else as it is."""
+    half = values.dtype in {tf.float16, tf.bfloat16}
+    return tf.cast(values, tf.float32) if half else values
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Computes the cross entropy of hard labels, per example.
 
@@ -41,3 +47,38 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         Loss [n] in nats; neither summed nor averaged.
     """
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+
+
+def attributes_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Computes the cross entropy of labels of which an example has any number.
+
+    The mean over the attributes of -log sigmoid(+-logit), + where it is present: a
+    two-way cross entropy each.
+
+    Args:
+        logits: [n, attributes], float.
+        labels: [n, attributes], 1 where present, else 0.
+
+    Returns:
+        Loss [n] in nats.
+    """
+    each = tf.nn.sigmoid_cross_entropy_with_logits(
+        tf.cast(labels, logits.dtype), logits
+    )
+    return tf.reduce_mean(each, axis=-1)
+
+
+def squares(logits: Tensor, labels: Tensor) -> Tensor:
+    """Computes the squared distance of the probabilities from hard labels, per example.
+
+    The mean over the classes of (softmax(logits) - [label = c])^2.
+
+    Args:
+        logits: [n, classes], float.
+        labels: [n], int class of each example.
+
+    Returns:
+        Loss [n] in [0, 2 / classes].
+    """
+    right = tf.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return tf.reduce_mean((tf.nn.softmax(logits) - right) ** 2, axis=-1)

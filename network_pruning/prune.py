@@ -6,9 +6,12 @@ equal to the masked one, retrains it and hands it back as ordinary files.
 
 from __future__ import annotations
 
-from network_pruning import cli
+from pathlib import Path
+
+from network_pruning import cli, rank
+from network_pruning.configs import is_model_file
 from network_pruning.cut_configs import PruneConfig
-from network_pruning.rank import check
+from network_pruning.posterior import chain_folders
 
 USAGE = """
 Cut the units of a trained network out, and retrain what remains.
@@ -18,11 +21,56 @@ Cut the units of a trained network out, and retrain what remains.
       --retrain_epochs=20
   python -m network_pruning.prune --model=my.keras --dataset=cifar10 \\
       --budget=macs:0.5 --scope=global --steps=5 --retrain_epochs=3 --export=tflite,int8
+  python -m network_pruning.prune --model=my.keras --max_drop=0.01 \\
+      --max_nll_increase=0.05 --max_auroc_drop=0.01 --ood=fashion
   python -m network_pruning.prune --model=pruned.keras --retrain --retrain_epochs=30
+  python -m network_pruning.prune --model=gped_fc --sparsity=0.5 --retrain_epochs=20 \\
+      --teacher=results/<run of experiments.gped>
 
 A network's name means its newest finished training under --output_dir. Stop it at any
 moment and type the same command: it goes on.
 """
+
+
+def check(config: PruneConfig) -> None:
+    """Judges what the flags name, before TensorFlow is loaded.
+
+    Raises:
+        ValueError: If there is no such dataset or model, or it cannot be had here.
+    """
+    import data
+
+    rank.check(config)
+    if config.ood is not None:
+        data.check_available(config.ood)
+    if config.teacher is not None:
+        check_teacher(config.teacher)
+
+
+def check_teacher(teacher: str) -> None:
+    """Judges a teacher without TensorFlow.
+
+    Raises:
+        ValueError: If it is no model's file and no folder of a finished chain.
+    """
+    import models
+
+    if chain_folders.find(teacher) is not None:
+        return
+    if not is_model_file(teacher) and not Path(teacher).is_dir():
+        raise ValueError(
+            f"teacher: got {teacher!r}, expected the path of a .keras or .h5 file, or "
+            "the folder of a finished run of experiments.gped"
+        )
+    if Path(teacher).is_dir() and not (Path(teacher) / "saved_model.pb").is_file():
+        raise ValueError(
+            f"teacher: {teacher} holds no finished chain, expected one of python -m "
+            "experiments.gped --procedure=distill, or a model's file"
+        )
+    try:
+        models.check(teacher)
+    except ValueError as error:
+        raise ValueError(f"teacher: {str(error).removeprefix('model: ')}") from None
 
 
 def work(config: PruneConfig) -> None:

@@ -42,6 +42,14 @@ _UNREADABLE = (
 class DamagedFile(ValueError):
     """A file of a run cannot be read as what it should be."""
 
+    exit_code = 1
+
+
+class HeldRun(ValueError):
+    """Another process works on a run."""
+
+    exit_code = 1
+
 
 class RunDir:
     """One run's folder.
@@ -209,35 +217,59 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def hold_run(
-    path: Path, another: str = "--experiment_id"
+    path: Path, another: str = "--experiment_id", shared: bool = False
 ) -> Generator[None, None, None]:
     """Holds a run for this process, and mends what a killed one has left in it.
 
     The lock lies beside the folder, so that it also covers the moment in which a
-    retrained run takes the folder's place. The kernel lets go of it when the process
-    ends, however it ends.
+    retrained run takes the folder's place.
 
     Args:
         path: The run's folder; need not exist.
         another: Flag that names another folder, for the message.
+        shared: Beside others that share it, whose work is left alone.
 
     Yields:
         Nothing.
 
     Raises:
-        ValueError: If another process holds it.
+        HeldRun: If another process holds it.
     """
-    _make_folder(path.parent)
-    with _open_lock(_beside(path, "lock")) as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
+    with lock(_beside(path, "lock"), shared=shared) as mine:
+        if not mine:
+            raise HeldRun(
                 f"another process works on {path}: wait for it, or give this one its "
                 f"own {another}"
-            ) from None
-        _recover(path)
+            )
+        if not shared:
+            _recover(path)
         yield
+
+
+@contextmanager
+def lock(
+    path: Path, wait: bool = False, shared: bool = False
+) -> Generator[bool, None, None]:
+    """Keeps other processes out; the kernel lets go when the process ends.
+
+    Args:
+        path: Of a file made for it, which stays.
+        wait: Until another process lets go.
+        shared: Keep out those alone that do not share.
+
+    Yields:
+        Whether this process has the lock: False only where another has, and `wait` is
+        False.
+    """
+    _make_folder(path.parent)
+    with _open_lock(path) as handle:
+        try:
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
 def retrain_folder(path: Path) -> Path:

@@ -8,7 +8,9 @@ networks whose step is short.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,19 +24,29 @@ from network_pruning.graph import ends_in_softmax
 from network_pruning.optimizers import decaying
 
 AfterUpdate = Callable[[keras.Model], None]
+Judge = Callable[[], tuple[tf.Tensor, dict[str, tf.Tensor]]]
+"""() -> loss of each example [n], and values [n] to be told by name."""
 
 
 class DivergedError(ValueError):
     """The loss is no longer a number."""
 
+    exit_code = 1
+
 
 class Trainer(keras.Model):
     """Teaches a classifier with cross entropy on labels, plus its own penalties.
 
+    A trainer of another kind overrides `train_step` and `test_step` with its own
+    values of the examples, and leaves the rest to `learn` and `report`.
+
     Attributes:
         network: The model that is taught: images -> logits [n, classes], or their
             softmax.
+        TOLD: Names of the means over an epoch; the first is the loss.
     """
+
+    TOLD: tuple[str, ...] = ("loss", "cross_entropy", "accuracy")
 
     def __init__(
         self,
@@ -45,7 +57,8 @@ class Trainer(keras.Model):
         """Wraps a network.
 
         Args:
-            network: A model that ends in logits or in a softmax.
+            network: A model that ends in logits or in a softmax. What it adds by
+                add_loss is a penalty; its own metrics are told beside the trainer's.
             after_update: Called with the network, inside the traced step, after each
                 update (to hold masks, to take a proximal step).
             l2_decay: l2_decay * w is added to the gradient of every kernel, and to no
@@ -58,41 +71,43 @@ class Trainer(keras.Model):
         self.after_update = after_update
         # Trackers count all replicas already; Keras would add up what each says.
         self.distribute_reduction_method = "first"
-        self.trackers = {
-            name: keras.metrics.Mean(name)
-            for name in ("loss", "cross_entropy", "accuracy")
-        }
+        # In a plain dict Keras would take their counters for weights.
+        self.trackers = MappingProxyType({
+            name: keras.metrics.Mean(name) for name in self.TOLD
+        })
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The means that Keras resets at each epoch."""
-        return list(self.trackers.values())
+        """What Keras resets at each epoch: the means, and the network's own metrics."""
+        return [*self.trackers.values(), *self._metrics_of_network()]
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """What a training changes beside the optimiser: the network's weights first."""
+        return list(self.network.weights)
+
+    @property
+    def jit_pays(self) -> bool:
+        """Whether the step is faster compiled with XLA, on a CPU."""
+        return is_dense(self.network)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns the network's logits."""
+        """Returns the network's logits, in float32 at least."""
         outputs = self.network(inputs, training=training)
-        return losses.as_logits(outputs, self._softmax)
+        return losses.as_logits(losses.full_precision(outputs), self._softmax)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Takes one step.
 
         Args:
-            data: This replica's images [n, h, w, c] and labels int [n].
+            data: This replica's images [n, h, w, c] and labels int [n], or [n,
+                attributes].
 
         Returns:
             Means since the epoch began: loss (cross entropy + penalty), cross_entropy
-            (nats), accuracy.
+            (nats), accuracy; and the network's own metrics.
         """
-        images, labels = data
-        with tf.GradientTape() as tape:
-            logits = self.call(images, training=True)
-            each = losses.cross_entropy(logits, labels)
-            penalty = self._penalty()
-            loss = share_of_mean(each) + share_of_sum([penalty, *self._decay()])
-        self.optimizer.minimize(loss, self.network.trainable_variables, tape=tape)
-        if self.after_update is not None:
-            self.after_update(self.network)
-        return self._track(each, penalty, logits, labels)
+        return self.learn(functools.partial(self._judge, *data, training=True))
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Measures one batch, and updates no weight.
@@ -103,27 +118,108 @@ class Trainer(keras.Model):
         Returns:
             As `train_step`.
         """
-        images, labels = data
-        logits = self.call(images, training=False)
-        each = losses.cross_entropy(logits, labels)
-        return self._track(each, self._penalty(), logits, labels)
+        each, told = self._judge(*data, training=False)
+        return self.report(each, self._penalty(), told)
+
+    def learn(self, judge: Judge) -> dict[str, tf.Tensor]:
+        """Takes one step down the mean of what `judge` computes, plus the penalties.
+
+        Args:
+            judge: Runs the network on this replica's batch; called once, on a tape.
+
+        Returns:
+            As `report`.
+        """
+        with tf.GradientTape() as tape:
+            each, told = judge()
+            penalty = self._penalty()
+            loss = share_of_mean(each) + share_of_sum([penalty, *self._decay()])
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        if self.after_update is not None:
+            self.after_update(self.network)
+        return self.report(each, penalty, told)
+
+    def report(
+        self, each: tf.Tensor, penalty: tf.Tensor, told: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Adds a batch to the means.
+
+        Args:
+            each: Loss of each example [n], without the penalty.
+            penalty: Scalar.
+            told: Values [n] by name, out of TOLD.
+
+        Returns:
+            Means since the epoch began: loss (penalty included) and what is told; and
+            the network's own metrics.
+        """
+        named = {self.TOLD[0]: each + penalty, **told}
+        for name, values in named.items():
+            self.trackers[name].update_state(values)
+        means = [*map(self.trackers.get, named), *self._metrics_of_network()]
+        return {metric.name: metric.result() for metric in means}
+
+    def _judge(
+        self, images: tf.Tensor, labels: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        logits = self.call(images, training=training)
+        each = hard_loss(logits, labels)
+        return each, {"cross_entropy": each, "accuracy": is_right(logits, labels)}
 
     def _penalty(self) -> tf.Tensor:
-        return tf.add_n([tf.constant(0.0), *self.network.losses])
+        own = [tf.cast(loss, tf.float32) for loss in self.network.losses]
+        return tf.add_n([tf.constant(0.0), *own])
 
     def _decay(self) -> list[tf.Tensor]:
         if not self.l2_decay:
             return []
-        return [self.l2_decay * tf.nn.l2_loss(w) for w in decaying(self.network)]
+        return [self.l2_decay * tf.nn.l2_loss(w) for w in decaying(self)]
 
-    def _track(
-        self, each: tf.Tensor, penalty: tf.Tensor, logits: tf.Tensor, labels: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
-        self.trackers["loss"].update_state(each + penalty)
-        self.trackers["cross_entropy"].update_state(each)
-        self.trackers["accuracy"].update_state(tf.cast(right, tf.float32))
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+    def _metrics_of_network(self) -> list[keras.metrics.Metric]:
+        """Returns what the network measures as it runs: nothing that compile adds."""
+        network, compiled = self.network, []
+        if network._is_compiled:
+            compiled = [network.compiled_loss, network.compiled_metrics]
+        added = {id(metric) for part in compiled if part for metric in part.metrics}
+        told = set(self.trackers)
+        return [
+            metric
+            for metric in network.metrics
+            if id(metric) not in added and metric.name not in told
+        ]
+
+
+def hard_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Computes the cross entropy of labels: classes, or attributes.
+
+    Args:
+        logits: [n, classes].
+        labels: Int [n]; or 0 and 1 [n, attributes], for as many logits.
+
+    Returns:
+        Loss [n] in nats.
+    """
+    if labels.shape.rank == 2:
+        return losses.attributes_cross_entropy(logits, labels)
+    return losses.cross_entropy(logits, labels)
+
+
+def is_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Judges predictions.
+
+    Args:
+        logits: [n, classes].
+        labels: As in `hard_loss`.
+
+    Returns:
+        1 where the highest logit is the label's, else 0; of attributes the share whose
+        logit is above zero just where they are present: float32 [n].
+    """
+    if labels.shape.rank == 2:
+        right = (logits > 0) == tf.cast(labels, tf.bool)
+        return tf.reduce_mean(tf.cast(right, tf.float32), axis=-1)
+    found = tf.argmax(logits, axis=-1, output_type=labels.dtype)
+    return tf.cast(found == labels, tf.float32)
 
 
 def share_of_mean(each: tf.Tensor) -> tf.Tensor:
@@ -149,10 +245,34 @@ def share_of_sum(terms: list[tf.Tensor]) -> tf.Tensor:
     return tf.add_n([tf.constant(0.0), *terms]) / count
 
 
+def over_whole_batch(
+    compute: Callable[..., tf.Tensor], *values: tf.Tensor
+) -> tf.Tensor:
+    """Computes values of this replica's examples that depend on the whole batch.
+
+    Every replica computes those of all examples; gradients flow back to all of them.
+
+    Args:
+        compute: Takes the values of the global batch [N, ...], returns [N].
+        *values: Of this replica's examples [n, ...].
+
+    Returns:
+        Those of this replica's examples [n].
+    """
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return compute(*values)
+    count = tf.shape(values[0])[0]
+    counts = replicas.all_gather(count[None], axis=0)
+    start = tf.reduce_sum(counts[: replicas.replica_id_in_sync_group])
+    each = compute(*(replicas.all_gather(value, axis=0) for value in values))
+    return each[start : start + count]
+
+
 class ResidentLoop:
     """Runs epochs of a trainer's step in one traced function.
 
-    Images and labels are held as tensors; a step gathers its batch from them. For dense
+    All examples are held as tensors; a step gathers its batch from them. For dense
     networks the step is compiled (jit): forward, backward and the optimiser's update
     become a few fused kernels, where the optimiser is most of the saving.
     """
@@ -165,6 +285,7 @@ class ResidentLoop:
         batch_size: int,
         jit: bool,
         augment: Augment | None = None,
+        targets: npt.NDArray[np.float32] | None = None,
     ) -> None:
         """Puts the data in place.
 
@@ -175,13 +296,15 @@ class ResidentLoop:
             batch_size: Examples in a step.
             jit: Whether to compile the step with XLA (slower for convolutions on CPU).
             augment: Changes the images of each batch, before the step.
+            targets: What else the step takes, behind images and labels: a row for each
+                example [n, ...].
         """
-        trainer.optimizer.build(trainer.network.trainable_variables)
+        trainer.optimizer.build(trainer.trainable_variables)
         self.trainer = trainer
         self.batch_size = batch_size
         self.augment = augment
-        self._images = tf.constant(images)
-        self._labels = tf.constant(labels)
+        columns = [images, labels] if targets is None else [images, labels, targets]
+        self._columns = [tf.constant(column) for column in columns]
         self._step = tf.function(trainer.train_step, jit_compile=jit)
         self._run = tf.function(self._steps)
 
@@ -226,10 +349,10 @@ class ResidentLoop:
         return step, logs
 
     def _take(self, rows: tf.Tensor, pair: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = tf.gather(self._images, rows)
+        images, *rest = [tf.gather(column, rows) for column in self._columns]
         if self.augment is not None:
             images = self.augment(images, pair)
-        return self._step((images, tf.gather(self._labels, rows)))
+        return self._step((images, *rest))
 
 
 def check_finite(loss: float, step: int) -> None:

@@ -75,9 +75,13 @@ class Scores:
         price: What it has cost.
         parts: Units [n_units] of each layer that makes only some of the group's; one of
             them stays in any case, as no layer can be empty.
+        samples: How many were drawn, by a criterion that draws them.
+        decided: Whether they decide the cut, where one was named beforehand.
     """
 
     values: npt.NDArray[np.float64]
     standard_error: npt.NDArray[np.float64] | None = None
     price: Price = Price()
     parts: tuple[BoolArray, ...] = ()
+    samples: int | None = None
+    decided: bool | None = None

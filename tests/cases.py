@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,19 @@ import tf_keras as keras
 from data.arrays import ArrayDataset
 
 layers = keras.layers
+
+
+@contextmanager
+def precision(policy: str) -> Generator[None, None, None]:
+    """Makes layers compute by a policy, and leaves none behind.
+
+    A policy that is set, float32 too, would outweigh floatx in the tests to come.
+    """
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(None)
 
 
 def plain() -> keras.Model:

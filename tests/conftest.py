@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+# Commands that tests start and functions that they call use the same kernels.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# scikit-learn's threads wait by spinning: on shared cores minutes instead of seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests import cases
+
+DEAR = (
+    *("test_distribute", "test_distribute_command", "test_prune_job", "test_killed"),
+    *("test_main_job", "test_faults", "test_criteria", "test_parsimonious"),
+    *("test_certificate", "test_rank_job", "test_datafree", "test_flags_at_work"),
+    *("test_gates_and_surgery", "test_run_again", "test_gradual", "test_networks"),
+)
+"""Files that take longest, by name."""
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with the dear files, lest one process waits for the other's last one."""
+    places = {name: place for place, name in enumerate(DEAR)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(DEAR)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The house stands as design and README say: who may import whom, and what loads."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -14,6 +15,9 @@ ARITHMETIC = (
     "network_pruning.configs",
     "network_pruning.criterion_flags",
     "network_pruning.cli",
+    "network_pruning.inversion.moments",
+    "network_pruning.inversion.recipe",
+    "network_pruning.inversion.spectral",
     "network_pruning.pruning.games",
     "network_pruning.pruning.masks",
     "network_pruning.pruning.removals",
@@ -21,7 +25,10 @@ ARITHMETIC = (
     "network_pruning.evaluation.metrics",
     "network_pruning.evaluation.rows",
     "network_pruning.evaluation.tables",
+    "network_pruning.evaluation.uncertainty",
     "network_pruning",
+    "network_pruning.posterior.chain_folders",
+    "network_pruning.prune",
     "network_pruning.train",
     "data",
     "models",
@@ -62,14 +69,38 @@ def test_every_public_name_loads():
         network_pruning.nothing  # noqa: B018
 
 
+COMMANDS = {
+    "network_pruning.train": ("network_pruning.configs", "SweepConfig"),
+    "network_pruning.rank": ("network_pruning.cut_configs", "RankConfig"),
+    "network_pruning.prune": ("network_pruning.cut_configs", "PruneConfig"),
+    "experiments.benchmark": ("experiments.benchmarks.config", "BenchmarkConfig"),
+    "experiments.datafree": ("experiments.datafrees.config", "DatafreeConfig"),
+    "experiments.datafree_table": ("experiments.datafree_table", "TableConfig"),
+    "experiments.gped_table": ("experiments.gped_table", "TableConfig"),
+    "experiments.gped": ("experiments.gpeds.config", "GpedConfig"),
+    "experiments.parsimonious": (
+        "experiments.parsimonies.config",
+        "ParsimoniousConfig",
+    ),
+    "experiments.ranking": ("experiments.ranking", "RankingConfig"),
+    "experiments.reproduce": ("experiments.reproduce", "ReproduceConfig"),
+}
+
+
 def test_readme_commands_name_real_flags(monkeypatch):
     cluster, task = {"worker": ["h:1", "i:1"]}, {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     from network_pruning import cli
-    from network_pruning.configs import SweepConfig
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"python -m network_pruning\.train ([^`\n\\#]*)", readme)
-    assert commands
-    for words in commands:
-        cli.parse(SweepConfig, ["train", *words.split()])
+    readme = readme.replace("\\\n", " ")
+    commands = re.findall(
+        r"python -m ((?:network_pruning|experiments)\.\w+)([^`#]*)", readme
+    )
+    assert {module for module, _ in commands} == set(COMMANDS)
+    for module, words in commands:
+        home, config = COMMANDS[module]
+        config = getattr(importlib.import_module(home), config)
+        # In a code block a command ends with its line, in running text it may not.
+        words = words.split("\n\n")[0].replace("results/<run>", "results/run")
+        cli.parse(config, [module, *words.split()])

@@ -130,6 +130,29 @@ def test_short_flags_of_shapley_are_options_of_the_criterion():
             rank(*words)
 
 
+def test_options_are_given_one_by_one_or_together():
+    shapley = "--criterion=shapley"
+    one_by_one = [shapley, "--option=images=50", "--option=value=accuracy"]
+    together = [shapley, "--criterion_options=images=50,value=accuracy"]
+    for command in (rank, lambda *words: prune("--keep=3", *words)):
+        configs = [command(*words) for words in (one_by_one, together)]
+        for config in configs:
+            assert config.score_options() == {"images": 50, "value": "accuracy"}
+        assert configs[0].digest() == configs[1].digest()
+        assert configs[0].digest() != command(shapley).digest()
+        mixed = command(shapley, "--option=samples=3", "--criterion_options=images=9")
+        assert mixed.score_options() == {"samples": 3, "images": 9}
+    several = rank("--criterion=combined", "--option=of=l1,taylor")
+    assert several.score_options() == {"of": "l1,taylor"}
+    for words, message in (
+        ([shapley, "--option=images=5", "--option=images=6"], "each once of"),
+        ([shapley, "--option=images"], "expected name=value"),
+        (["--option=images=5"], "that is what l2 takes"),
+    ):
+        with pytest.raises(flags.Error, match=message):
+            rank(*words)
+
+
 def test_views_change_no_digest_and_all_else_does():
     for config, other in ((RankConfig(), {}), (PruneConfig(keep=(3,)), {})):
         assert len(config.digest()) == 8
@@ -183,8 +206,8 @@ def test_help_and_bad_flags_load_no_tensorflow(command):
     assert done.stdout.endswith("loaded False\n")
     cut = ["--sparsity=0.5"] if command == "prune" else []
     for words, message in (
-        (["--model=lenet6"], "Did you mean 'lenet5'?"),
-        (["--images=9"], "did you mean --criterion_options=images=...?"),
+        (["--model=lente5"], "Did you mean 'lenet5'?"),
+        (["--images=9"], "did you mean --option=images=...?"),
         (["--model_checkpoint=no.keras"], "there is no no.keras"),
     ):
         done = run(*cut, *words)

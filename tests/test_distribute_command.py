@@ -235,7 +235,7 @@ def test_a_worker_whose_port_is_taken_says_so(tmp_path):
     with socket.create_server(("", int(name.rsplit(":")[1]))):
         (process,) = train([tf_config], f"--output_dir={tmp_path}")
         ((_, errors),) = finish(process)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert errors.splitlines()[-1].startswith("error: TF_CONFIG: ")
     assert "is the port of this worker free?" in errors
     assert "Traceback" not in errors

@@ -206,6 +206,9 @@ ENDS = {
     "function": lambda x: __import__("tensorflow").nn.softmax(
         keras.layers.Dense(CLASSES)(x)
     ),
+    "average": lambda x: keras.layers.Average()([
+        keras.layers.Dense(CLASSES, "softmax")(x) for _ in range(2)
+    ]),
 }
 
 
@@ -217,5 +220,8 @@ def test_a_softmax_at_the_end_is_found(end):
     assert not ends_in_softmax(keras.Model(inputs, x))
 
 
-def test_what_has_no_graph_ends_in_logits():
+def test_what_has_no_graph_or_no_softmax_on_a_way_ends_in_logits():
+    inputs = keras.Input((4,))
+    pair = [keras.layers.Dense(3, end)(inputs) for end in ("softmax", None)]
+    assert not ends_in_softmax(keras.Model(inputs, keras.layers.Average()(pair)))
     assert not ends_in_softmax(keras.Sequential([keras.layers.Dense(3)]))

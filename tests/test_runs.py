@@ -230,6 +230,19 @@ def test_a_second_process_is_kept_out(tmp_path):
     assert hold_elsewhere(path) == "held\n"
 
 
+def test_those_that_share_keep_out_those_that_do_not(tmp_path):
+    path = tmp_path / "run"
+    RunDir(path).write_text(".1.tmp.a", "another's")
+    with hold_run(path, shared=True), hold_run(path, shared=True):
+        assert (path / ".1.tmp.a").exists(), "it may be at work"
+        with pytest.raises(ValueError, match="another process"), hold_run(path):
+            pass
+    with hold_run(path):
+        assert not (path / ".1.tmp.a").exists()
+        with pytest.raises(ValueError, match="another process"):
+            hold_run(path, shared=True).__enter__()
+
+
 def test_the_lock_stays_while_the_folder_changes_places(tmp_path):
     path = tmp_path / "run"
     (path / "old").mkdir(parents=True)

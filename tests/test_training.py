@@ -16,6 +16,7 @@ from network_pruning.training import (
     share_of_mean,
     share_of_sum,
 )
+from tests import cases
 
 EXAMPLES, BATCH, STEPS = 23, 8, 3
 RATE = 0.01
@@ -161,6 +162,104 @@ def test_after_update_acts_within_each_step(images, labels, order):
     ResidentLoop(trainer, images, labels, BATCH, True).epoch(order)
     kernel = network.get_layer("hidden").kernel.numpy()
     np.testing.assert_array_equal(kernel != 0, mask)
+
+
+class Occupied(keras.Model):
+    """Penalises its hidden layer and counts how often it was asked to."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.occupancy = keras.metrics.Mean("occupancy")
+        self.seen = self.add_weight("seen", (), None, "zeros", trainable=False)
+
+    def call(self, inputs, training=None):
+        if training:
+            self.add_loss(
+                0.5 * tf.reduce_sum(self.network.get_layer("hidden").bias ** 2)
+            )
+            self.seen.assign_add(1.0)
+            self.occupancy.update_state(self.seen)
+        return self.network(inputs, training=training)
+
+
+def test_a_network_with_penalties_and_metrics_of_its_own(images, labels, order):
+    network = Occupied(make_network(penalty=False))
+    bias = network.network.get_layer("hidden").bias
+    bias.assign_add(tf.ones_like(bias))
+    network.compile("sgd", "mse", metrics=["mae"])
+    trainer = make_trainer(network)
+    loop = ResidentLoop(trainer, images, labels, BATCH, True)
+    first, second = loop.epoch(order), loop.epoch(order)
+    assert list(first) == ["loss", "cross_entropy", "accuracy", "occupancy"]
+    assert first["occupancy"] == np.mean(range(1, STEPS + 1))
+    assert second["occupancy"] == np.mean(range(STEPS + 1, 2 * STEPS + 1))
+    assert first["loss"] - first["cross_entropy"] == pytest.approx(3.5, rel=0.05)
+    assert any(variable is network.seen for variable in trainer.state)
+    again = trainer.fit(images, labels, batch_size=BATCH, verbose=0)
+    assert again.history["occupancy"] == [np.mean(range(7, 10))]
+
+
+class Echo(Trainer):
+    """Learns to repeat targets, with a weight of its own."""
+
+    TOLD = ("loss", "distance")
+
+    def __init__(self, network, after_update=None, l2_decay=0.0):
+        super().__init__(network, after_update, l2_decay)
+        self.offset = self.add_weight("offset", (4,), initializer="zeros")
+
+    @property
+    def state(self):
+        return [*super().state, self.offset]
+
+    def train_step(self, data):
+        images, _, targets = data
+
+        def judge():
+            gap = self.call(images, training=True) + self.offset - targets
+            distance = tf.reduce_sum(gap**2, axis=1)
+            return distance, {"distance": distance}
+
+        return self.learn(judge)
+
+
+def test_a_trainer_of_another_kind_with_targets(images, labels, order):
+    targets = np.random.default_rng(4).normal(size=(EXAMPLES, 4)).astype(np.float32)
+    network, twin = make_network(), make_network()
+    twin.set_weights(network.get_weights())
+    trainer = Echo(network, l2_decay=0.1)
+    trainer.compile(optimizer=keras.optimizers.Adam(RATE))
+    loop = ResidentLoop(trainer, images, labels, BATCH, True, targets=targets)
+    means = loop.epoch(order)
+    adam, offset, sums = SlowAdam(), tf.Variable(tf.zeros(4)), 0.0
+    for start in range(0, EXAMPLES, BATCH):
+        rows = order[start : start + BATCH]
+        with tf.GradientTape() as tape:
+            gaps = twin(images[rows]) + offset - targets[rows]
+            distance = tf.reduce_sum(gaps**2) / len(rows)
+            kernels = [layer.kernel for layer in twin.layers[2:]]
+            decay = sum(0.05 * tf.reduce_sum(kernel**2) for kernel in kernels)
+            loss = distance + slow_penalty(twin) + decay
+        weights = [*twin.trainable_weights, offset]
+        adam.update(weights, tape.gradient(loss, weights))
+        sums += float(distance) * len(rows)
+    assert list(means) == ["loss", "distance"]
+    assert means["distance"] == pytest.approx(sums / EXAMPLES, rel=1e-4)
+    assert_same_weights(network, twin)
+    np.testing.assert_allclose(trainer.offset, offset, atol=1e-5)
+    assert np.abs(offset).max() > 0.01
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(images, labels, policy):
+    with cases.precision(policy):
+        trainer = Trainer(make_network())
+        trainer.compile(optimizer=keras.optimizers.Adam(RATE))
+        before = float(trainer.evaluate(images, labels, verbose=0)[0])
+        fitted = trainer.fit(images, labels, batch_size=BATCH, epochs=20, verbose=0)
+    assert trainer.network.compute_dtype == policy.removeprefix("mixed_")
+    assert fitted.history["loss"][-1] < before - 0.05
 
 
 @pytest.mark.parametrize("jit", [False, True])

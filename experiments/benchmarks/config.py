@@ -16,6 +16,9 @@ SUITES = {
     "sweep": "the main job's parts: a training epoch, and all evaluations of a sweep",
     "sparsity": "what zeros buy: bytes and seconds of one kernel",
     "ranking": "Shapley values, a cut of ResNet-50, and what a cut network gains",
+    "clustering": "a clustered and a distillation step beside the plain step",
+    "posterior": "steps of the sampler, and one more student on a chain",
+    "datafree": "images made from records, and how records are taken",
 }
 """Suite -> what it times; its module bears its name."""
 
@@ -29,10 +32,13 @@ MOST_IMAGES = 1000
 """Images that coalitions are judged on, at most; the others train the network."""
 
 
-COUNTS = ("rounds", "epoch_images", "test_images", "coalitions", "images")
+COUNTS = ("rounds", "epoch_images", "test_images", "coalitions", "images", "steps")
 PEERS: dict[str | None, dict[str, tuple[str, ...]]] = {
     "sweep": {"torch": ("torch",)},
     "ranking": {"torch": ("torch", "torch_pruning"), "shap": ("shap",)},
+    "clustering": {"torch": ("torch",)},
+    "datafree": {"torch": ("torch",)},
+    "posterior": {"torch": ("torch",)},
 }
 """Suite -> flag -> the modules that it needs."""
 
@@ -41,9 +47,10 @@ PEERS: dict[str | None, dict[str, tuple[str, ...]]] = {
 class BenchmarkConfig:
     """One suite, and how large and how often."""
 
-    suite: Literal["sweep", "sparsity", "ranking"] | None = flag(
-        None, "What to time; without it the suites are listed."
-    )
+    suite: (
+        Literal["sweep", "sparsity", "ranking", "clustering", "datafree", "posterior"]
+        | None
+    ) = flag(None, "What to time; without it the suites are listed.")
     rounds: int = flag(5, "Turns of every contestant; the table shows medians.")
     epoch_images: int = flag(50_000, "Random training images of an epoch.")
     test_images: int = flag(10_000, "Random images of an evaluation.")
@@ -65,6 +72,7 @@ class BenchmarkConfig:
     parts: tuple[str, ...] = flag(PARTS, "Of the suite ranking.")
     coalitions: int = flag(512, "Coalitions of a Shapley estimate.")
     images: int = flag(1000, "Images that each coalition is judged on.")
+    steps: int = flag(50, "Steps of a turn in the suites clustering and datafree.")
     output_dir: str = flag("references/benchmarks", "Folder of the tables.")
 
     def __post_init__(self) -> None:

@@ -73,11 +73,22 @@ def with_numpy(config: BenchmarkConfig) -> Ready:
     return _ready(run, config)
 
 
-def with_tensorflow(config: BenchmarkConfig) -> Ready:
-    """Returns the one with TensorFlow: a traced loop, no Python between products."""
+def with_tensorflow(
+    config: BenchmarkConfig, steps: int = STEPS, batch: int = BATCH_SIZE
+) -> Ready:
+    """Makes the one with TensorFlow: a traced loop, no Python between products.
+
+    Args:
+        config: Of the benchmark.
+        steps: Of a turn.
+        batch: Examples in a step.
+
+    Returns:
+        The contestant, warm.
+    """
     import tensorflow as tf
 
-    arrays, kernels = _arrays(config)
+    arrays, kernels = _arrays(config, batch)
     batches = tf.constant(arrays)
     variables = [tf.Variable(kernel) for kernel in kernels]
 
@@ -92,7 +103,10 @@ def with_tensorflow(config: BenchmarkConfig) -> Ready:
             lambda i, _: i < steps, body, start, parallel_iterations=1
         )[1]
 
-    return _ready(lambda steps=STEPS: {"sum": float(loop(tf.constant(steps)))}, config)
+    def run(steps: int = steps) -> Mapping[str, float]:
+        return {"sum": float(loop(tf.constant(steps)))}
+
+    return _ready(run, config, steps, batch)
 
 
 def _tensor_step(x: Any, kernels: Arrays) -> Any:
@@ -127,7 +141,7 @@ def with_torch(config: BenchmarkConfig, threads: int) -> Ready:
     return _ready(run, config)
 
 
-def _arrays(config: BenchmarkConfig) -> tuple[Any, Arrays]:
+def _arrays(config: BenchmarkConfig, batch: int = BATCH_SIZE) -> tuple[Any, Arrays]:
     """Returns two batches [2, batch, inputs] and the kernels, Glorot-uniform."""
     rng = np.random.default_rng(0)
     shapes = list(pairwise(sizes(config)))
@@ -136,10 +150,15 @@ def _arrays(config: BenchmarkConfig) -> tuple[Any, Arrays]:
         rng.uniform(-limit, limit, shape).astype(np.float32)
         for limit, shape in zip(limits, shapes, strict=True)
     ]
-    return rng.random((2, BATCH_SIZE, shapes[0][0]), np.float32), kernels
+    return rng.random((2, batch, shapes[0][0]), np.float32), kernels
 
 
-def _ready(run: Callable[..., Mapping[str, float]], config: BenchmarkConfig) -> Ready:
+def _ready(
+    run: Callable[..., Mapping[str, float]],
+    config: BenchmarkConfig,
+    steps: int = STEPS,
+    batch: int = BATCH_SIZE,
+) -> Ready:
     run(4)
-    flops = STEPS * step_flops(sizes(config), BATCH_SIZE)
+    flops = steps * step_flops(sizes(config), batch)
     return Ready(run, {"flops": flops})

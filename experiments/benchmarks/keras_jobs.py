@@ -50,7 +50,7 @@ def our_epoch(config: BenchmarkConfig) -> Ready:
 
     start = time.perf_counter()
     run()
-    return Ready(run, {"first epoch s": time.perf_counter() - start, **_threads()})
+    return Ready(run, {"first epoch s": time.perf_counter() - start, **threads()})
 
 
 def plain_fit(config: BenchmarkConfig) -> Ready:
@@ -66,7 +66,7 @@ def plain_fit(config: BenchmarkConfig) -> Ready:
         return {name: float(values[0]) for name, values in history.items()}
 
     run(3 * BATCH_SIZE + 1)
-    return Ready(run, _threads())
+    return Ready(run, threads())
 
 
 def our_sweep(config: BenchmarkConfig) -> Ready:
@@ -111,7 +111,7 @@ def _sweep(
 
     for kind in cells.KINDS:
         judge(kind, config.k_vals[0])
-    return Ready(run, _threads())
+    return Ready(run, threads())
 
 
 def _masked(weights: list[Any], kind: str, k: float) -> list[Any]:
@@ -141,7 +141,8 @@ def _compile(network: keras.Model, optimizer: Any = "rmsprop") -> None:
     network.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
 
 
-def _threads() -> Mapping[str, str]:
+def threads() -> Mapping[str, str]:
+    """Returns TensorFlow's thread settings, as the table tells them."""
     counts = {
         "intra-op": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter-op": tf.config.threading.get_inter_op_parallelism_threads(),

@@ -42,6 +42,18 @@ def read_sweep() -> tuple[Published, ...]:
         return tuple(_parse(line) for line in csv.DictReader(file))
 
 
+def read_datafree() -> dict[tuple[str, str], tuple[float, str]]:
+    """Returns (pair, objective or baseline) -> accuracy in percent, and provenance."""
+    with open(FOLDER / "datafree.csv", encoding="utf-8", newline="") as file:
+        return {
+            (line["pair"], line["objective"]): (
+                float(line["value"]),
+                line["provenance"],
+            )
+            for line in csv.DictReader(file)
+        }
+
+
 def _parse(line: dict[str, str]) -> Published:
     k, value = float(line.pop("k")), float(line.pop("value"))
     return Published(k=k, value=value, **line)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tf_keras as keras
 from tqdm import tqdm
 
+from experiments.grids import Grid
 from experiments.rankings.presets import (
     BASELINES,
     CONTENDERS,
@@ -28,20 +25,19 @@ from network_pruning.graph import fingerprint
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
 from network_pruning.jobs.rankings import Asked, Ranking
-from network_pruning.jobs.trainings import finished
+from network_pruning.jobs.trainings import Training, finished
 from network_pruning.pruning.certificate import certify
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.selection import keep_units
 from network_pruning.pruning.surgery import shrink
 from network_pruning.pruning.units import find_groups
-from network_pruning.runs import RunDir
+from network_pruning.runs import RunDir, lock
 from network_pruning.types import BoolArray, Dataset, Price, Scores
 from network_pruning.views import without_test
 
 log = logging.getLogger(__name__)
 
 BEFORE, AFTER, DENSE = "before", "retrained", "dense"
-ROWS = "rows.csv"
 PROOF_IMAGES = 64
 MONITOR = "val_accuracy"
 """What chooses the epoch of a retraining."""
@@ -91,11 +87,8 @@ class Cell:
         return self.seed, self.contender, self.kept, self.stage, self.draw
 
 
-HEADER = [field.name for field in dataclasses.fields(Cell)]
-
-
 class Comparison:
-    """Makes the cells of a preset, those that are missing; rows.csv after each."""
+    """Makes the cells of a preset, those that are missing; processes may share it."""
 
     def __init__(
         self,
@@ -104,7 +97,7 @@ class Comparison:
         training_run: RunDir,
         run: RunDir,
     ) -> None:
-        """Reads what there is.
+        """Takes up what there is.
 
         Args:
             preset: The protocol.
@@ -114,7 +107,12 @@ class Comparison:
         """
         self.preset, self.data, self.run = preset, data, run
         self.training_run = training_run
-        self.cells = {cell.key: cell for cell in read(run)}
+        self.grid = Grid(Cell, run)
+
+    @property
+    def cells(self) -> dict[Key, Cell]:
+        """The cells there are, by key."""
+        return self.grid.cells()
 
     def dense(self, seed: int) -> keras.Model:
         """Returns a dense network.
@@ -122,9 +120,7 @@ class Comparison:
         Raises:
             ValueError: If it is not trained.
         """
-        if self.preset.dense_seed is not None:
-            seed = self.preset.dense_seed
-        training = finished(self.training_run, f"checkpoints/seed={seed}")
+        training = self._trained(seed)
         if training is None:
             raise ValueError(
                 f"{self.training_run.path} holds no finished training of seed {seed}: "
@@ -132,14 +128,26 @@ class Comparison:
             )
         return training.load(self.training_run, "val_loss")
 
+    def _trained(self, seed: int) -> Training | None:
+        one = self.preset.dense_seed
+        return finished(
+            self.training_run, f"checkpoints/seed={seed if one is None else one}"
+        )
+
     def ranking(self, seed: int, label: str, network: keras.Model) -> Ranking:
         """Returns a contender's ranking of a network, made once."""
         name = f"rankings/seed={seed}/{label}.npz"
-        if self.run.exists(name):
-            known = Ranking.load(self.run, name)
-            where = str(self.run.path / name)
-            known.check(fingerprint(network), self.data.fingerprint, where)
-            return known
+        with lock(self.run.path / "claims" / f"rankings-{seed}.lock", wait=True):
+            if self.run.exists(name):
+                known = Ranking.load(self.run, name)
+                where = str(self.run.path / name)
+                known.check(fingerprint(network), self.data.fingerprint, where)
+                return known
+            ranking = self._rank(seed, label, network)
+            ranking.save(self.run, name)
+            return ranking
+
+    def _rank(self, seed: int, label: str, network: keras.Model) -> Ranking:
         contender = CONTENDERS[label]
         seen = without_test(self.data)
         scores = score_units(
@@ -152,9 +160,7 @@ class Comparison:
             seed,
             self.data.fingerprint,
         )
-        ranking = Ranking(asked, scores)
-        ranking.save(self.run, name)
-        return ranking
+        return Ranking(asked, scores)
 
     def rank(self) -> None:
         """Ranks every dense network by every contender."""
@@ -168,27 +174,54 @@ class Comparison:
         """Measures every cut before retraining, and the dense networks."""
         for seed in self.preset.seeds:
             network = self.dense(seed)
-            self._measure((seed, "none", "all", DENSE, 0), network)
+            self._measure_dense(seed, network)
             cuts = list(self._cuts())
             for label, kept, draw in tqdm(cuts, desc=f"cut, seed {seed}", disable=None):
                 key = (seed, label, kept, BEFORE, draw)
-                if key not in self.cells:
-                    ranking = self._drawn(seed, label, draw, network)
-                    small = self._cut(network, ranking.scores, kept, draw)
-                    self._measure(key, small, ranking)
+                with self.grid.claim(key) as mine:
+                    if mine:
+                        ranking = self._drawn(seed, label, draw, network)
+                        small = self._cut(network, ranking.scores, kept, draw)
+                        self._measure(key, small, ranking)
 
     def retrain(self) -> None:
         """Retrains cuts and baselines, and measures them."""
         todo = [
             (seed, label, kept)
-            for kept in self._widths()
+            for kept in self.preset.widths()
             for label in self.preset.retrained
             for seed in self.preset.seeds
         ]
         for seed, label, kept in tqdm(todo, desc="retrain", disable=None):
             key = (seed, label, kept, AFTER, 0)
-            if key not in self.cells:
-                self._retrain(key)
+            with self.grid.claim(key) as mine:
+                if mine:
+                    self._retrain(key)
+
+    def adopt(self, published: Iterable[Cell]) -> None:
+        """Takes cells over that were made elsewhere, in an earlier sitting.
+
+        Args:
+            published: Of this protocol. Where a seed's dense network was trained here
+                too, they count only if it does exactly what it did there.
+        """
+        by_seed: dict[int, dict[Key, Cell]] = {}
+        for cell in published:
+            by_seed.setdefault(cell.seed, {})[cell.key] = cell
+        for seed, theirs in by_seed.items():
+            if self._trained(seed) is not None:
+                self._measure_dense(seed, self.dense(seed))
+            known = self.cells
+            dense = _dense_key(seed)
+            if known.get(dense, theirs.get(dense)) == theirs.get(dense):
+                self.grid.put(*(theirs[key] for key in theirs if key not in known))
+            else:
+                log.info("seed %d: another dense network, cells made anew", seed)
+
+    def _measure_dense(self, seed: int, network: keras.Model) -> None:
+        with self.grid.claim(_dense_key(seed)) as mine:
+            if mine:
+                self._measure(_dense_key(seed), network)
 
     def _retrain(self, key: Key) -> None:
         seed, label, kept, _, _ = key
@@ -216,13 +249,8 @@ class Comparison:
             fields["epochs"] += self.preset.config("unused").epochs
         return FitPlan(**fields, seed=seed, schedule="cosine", monitor=MONITOR)
 
-    def _widths(self) -> list[str]:
-        if self.preset.keeps:
-            return ["-".join(map(str, keep)) for keep in self.preset.keeps]
-        return [",".join(f"{k}:{v:g}" for k, v in self.preset.budget.items())]
-
     def _cuts(self) -> Iterator[tuple[str, str, int]]:
-        for kept in self._widths():
+        for kept in self.preset.widths():
             for label in self.preset.contenders:
                 draws = self.preset.draws if label == RANDOM else 1
                 yield from ((label, kept, draw) for draw in range(draws))
@@ -260,8 +288,6 @@ class Comparison:
         ranking: Ranking | None = None,
         epochs: int = 0,
     ) -> None:
-        if key in self.cells:
-            return
         test, valid = (
             metrics.accuracy(*predict_split(network, self.data, split))
             for split in ("test", "valid")
@@ -278,39 +304,11 @@ class Comparison:
             price.seconds,
             epochs,
         )
-        self.cells[key] = cell
-        self.run.write_text(ROWS, write(self.cells.values()))
+        self.grid.put(cell)
 
 
-def write(cells: Any) -> str:
-    """Returns cells as csv, ordered."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    ordered = sorted(cells, key=lambda cell: cell.key)
-    writer.writerows([HEADER, *map(dataclasses.astuple, ordered)])
-    return out.getvalue()
-
-
-def read(run: RunDir) -> list[Cell]:
-    """Returns the cells of a comparison's folder, none where there are none.
-
-    Raises:
-        DamagedFile: If rows.csv is not what was written.
-    """
-    if not run.exists(ROWS):
-        return []
-    lines = list(csv.reader(io.StringIO(run.read_text(ROWS))))
-    kinds = {"int": int, "float": float, "str": str}
-    types = [kinds[str(field.type)] for field in dataclasses.fields(Cell)]
-    if not lines or lines[0] != HEADER:
-        raise run.damaged(ROWS, f"line 1: expected {','.join(HEADER)}")
-    try:
-        return [
-            Cell(*(kind(word) for kind, word in zip(types, line, strict=True)))
-            for line in lines[1:]
-        ]
-    except ValueError as error:
-        raise run.damaged(ROWS, str(error)) from None
+def _dense_key(seed: int) -> Key:
+    return seed, "none", "all", DENSE, 0
 
 
 def mean_sd(values: list[float]) -> tuple[float, float]:

@@ -67,6 +67,9 @@ class Preset:
         switch_steps: Of learning the switches whose covariances are shown; 0 for none.
         draws: Random cuts that are averaged before retraining.
         bars: (kept widths, largest test error after retraining of the best, in %).
+        dense_bar: Largest test error of the dense network, in %.
+        drop_bar: Of `budget`: points of test error the best may lose to the dense one;
+            it is also to be no worse than a random cut and than training from scratch.
         seeds: One dense network each, unless there is one for all.
         dense_seed: Of the one dense network that all seeds begin with.
     """
@@ -80,6 +83,8 @@ class Preset:
     switch_steps: int = 0
     draws: int = 10
     bars: Mapping[tuple[int, ...], float] = field(default_factory=dict)
+    dense_bar: float | None = None
+    drop_bar: float | None = None
     seeds: tuple[int, ...] = SEEDS
     dense_seed: int | None = None
 
@@ -88,6 +93,12 @@ class Preset:
         made = {"training": dict(self.training), "retraining": dict(self.retraining)}
         text = json.dumps({**made, "draws": self.draws}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def widths(self) -> list[str]:
+        """Returns what is kept, each as it is written: 8-9-36-17, or macs:0.5."""
+        if self.keeps:
+            return ["-".join(map(str, keep)) for keep in self.keeps]
+        return [",".join(f"{kind}:{v:g}" for kind, v in self.budget.items())]
 
     def config(self, output_dir: str) -> SweepConfig:
         """Returns the main job that trains the dense networks."""
@@ -131,7 +142,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "resnet20-cifar10": Preset(
         training={
-            **{"model": "resnet20", "dataset": "cifar10", "epochs": 50},
+            **{"model": "resnet20", "dataset": "cifar10", "epochs": 20},
             **{"schedule": "cosine", "optimizer": "sgd", "nesterov": True},
             **{"learning_rate": 0.1, "weight_decay": 5e-4},
             **{"augment": "flip_shift", "shift": 4},
@@ -139,13 +150,15 @@ PRESETS: Mapping[str, Preset] = {
         keeps=(),
         budget={"macs": 0.5},
         contenders=(RANDOM, "l2", "batch_norm", "taylor", "fisher"),
-        retrained=(RANDOM, "l2", "fisher", SCRATCH),
+        retrained=("l2", "fisher", RANDOM, *BASELINES),
         retraining={
-            **{"epochs": 15, "batch_size": 128, "optimizer": "sgd", "nesterov": True},
+            **{"epochs": 8, "batch_size": 128, "optimizer": "sgd", "nesterov": True},
             **{"learning_rate": 0.05, "weight_decay": 5e-4},
             **{"augment": "flip_shift", "shift": 4},
         },
         draws=3,
+        dense_bar=11.0,
+        drop_bar=1.0,
     ),
     "vgg16_half-cifar10": Preset(
         training={
@@ -157,13 +170,14 @@ PRESETS: Mapping[str, Preset] = {
         keeps=(),
         budget={"macs": 0.4},
         contenders=(RANDOM, "l2", "taylor", "fisher"),
-        retrained=(RANDOM, "l2", "fisher", SCRATCH),
+        retrained=("l2", "fisher", RANDOM, *BASELINES),
         retraining={
             **{"epochs": 10, "batch_size": 128, "optimizer": "sgd", "nesterov": True},
             **{"learning_rate": 0.02, "weight_decay": 5e-4},
             **{"augment": "flip_shift", "shift": 4},
         },
         draws=3,
+        drop_bar=1.0,
         dense_seed=0,
     ),
 }

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
-from experiments.ledger import LedgerRow
-from experiments.rankings.cells import AFTER, BEFORE, DENSE, Cell, mean_sd
+from experiments.ledger import NEVER, LedgerRow
+from experiments.rankings import bars
+from experiments.rankings.bars import best_by_valid, errors
+from experiments.rankings.cells import AFTER, BEFORE, DENSE, Cell
 from experiments.rankings.presets import RANDOM, Preset
 from network_pruning.types import Scores
 
-BAR = "bar of this project"
-UNVERIFIED = (
-    "1.1 % recalled from the AISTATS 2021 paper, unverified; widths inferred from "
-    "its 158K MACs"
-)
 Float64 = npt.NDArray[np.float64]
 
 
-def errors(
-    cells: Sequence[Cell], stage: str
-) -> dict[tuple[str, str], tuple[float, float, int]]:
-    """Summarises the test errors of a stage.
-
-    Args:
-        cells: Of a comparison.
-        stage: before, retrained or dense.
-
-    Returns:
-        (mean, sd over seeds, number of seeds) in percent by (kept, contender); the
-        draws of a random cut are averaged within their seed first.
-    """
-    found: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for cell in cells:
-        if cell.stage == stage:
-            of_seeds = found.setdefault((cell.kept, cell.contender), {})
-            of_seeds.setdefault(cell.seed, []).append(100 * (1 - cell.accuracy))
-    return {
-        key: (*mean_sd([float(np.mean(v)) for v in seeds.values()]), len(seeds))
-        for key, seeds in found.items()
-    }
-
-
-def markdown(name: str, preset: Preset, cells: Sequence[Cell], date: str) -> str:
-    """Returns the tables of a comparison as a page."""
+def markdown(
+    name: str, preset: Preset, cells: Sequence[Cell], date: str, note: str = ""
+) -> str:
+    """Returns the tables of a comparison as a page; a note is said of all of it."""
     kept = sorted({cell.kept for cell in cells if cell.stage != DENSE}, reverse=True)
     before, after = errors(cells, BEFORE), errors(cells, AFTER)
     dense = errors(cells, DENSE)
@@ -60,17 +37,19 @@ def markdown(name: str, preset: Preset, cells: Sequence[Cell], date: str) -> str
         f"{date}. Test error in percent, mean ± sd over seeds "
         f"{', '.join(_seeds(cells))}; {RANDOM}: {preset.draws} draws a seed "
         "before retraining. Criteria see train and valid only; the retrained epoch is "
-        "the best on valid.",
+        "the best on valid." + (f" Data: {note}." if note else ""),
         "",
     ]
     for value in dense.values():
         lines += [f"Dense: {_shown(value)}.", ""]
     for width in kept:
-        size = next(cell for cell in cells if cell.kept == width)
+        sizes = [cell for cell in cells if cell.kept == width]
+        params = _range([cell.params for cell in sizes])
+        macs = _range([cell.macs for cell in sizes])
         lines += [
             f"## Kept {width}",
             "",
-            f"{size.params:,} parameters, {size.macs:,} MACs.",
+            f"{params} parameters, {macs} MACs.",
             "",
             "| ranked by | before retraining | retrained | examples forward / backward "
             "| seconds |",
@@ -79,8 +58,17 @@ def markdown(name: str, preset: Preset, cells: Sequence[Cell], date: str) -> str
         for label in labels:
             if (width, label) in before or (width, label) in after:
                 lines.append(_line(label, width, before, after, cells))
+        best = best_by_valid(preset, cells, width)
+        if best is not None:
+            lines += ["", f"Best on valid after retraining: {best}."]
         lines.append("")
     return "\n".join(lines)
+
+
+def _range(values: Sequence[int]) -> str:
+    """Returns the one value, or the least and the largest: rivals share a budget."""
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _seeds(cells: Sequence[Cell], *key: str) -> list[str]:
@@ -147,21 +135,14 @@ def agreement(
 
 
 def spearman(a: Float64, b: Float64) -> float:
-    """Returns the correlation of the ranks of two lists, ties at their mean rank."""
+    """Returns the rank correlation of two lists; 0 where one of them is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    return float(np.corrcoef(mean_ranks(a), mean_ranks(b))[0, 1])
-
-
-def mean_ranks(values: Float64) -> Float64:
-    """Returns the rank of each value, equal ones sharing the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return ((ends - (counts - 1) / 2) - 1)[inverse]
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def ledger_lines(
-    name: str, preset: Preset, cells: Sequence[Cell], date: str
+    name: str, preset: Preset, cells: Sequence[Cell], date: str, note: str = ""
 ) -> list[LedgerRow]:
     """Returns a comparison as lines of the ledger, one a mean, failures included."""
     lines = [
@@ -176,15 +157,9 @@ def ledger_lines(
         for stage in (DENSE, BEFORE, AFTER)
         for (kept, contender), value in errors(cells, stage).items()
     ]
-    for widths, bar in preset.bars.items():
-        kept = "-".join(map(str, widths))
-        after = {
-            contender: value
-            for (width, contender), value in errors(cells, AFTER).items()
-            if width == kept
-        }
-        lines.append(_bar_line(name, preset, kept, bar, after, date))
-    return lines
+    lines += bars.lines(name, preset, cells, date)
+    table = f"{name} ({note})" if note else name
+    return [dataclasses.replace(line, table=table) for line in lines]
 
 
 def _ledger_line(
@@ -202,39 +177,11 @@ def _ledger_line(
         row=row,
         metric=f"test error % {stage}",
         published="",
-        provenance="never published",
+        provenance=NEVER,
         ours_mean=f"{mean:.4f}",
         ours_sd=f"{sd:.4f}",
         seeds=seeds,
         command=f"python -m experiments.ranking --preset={name} --procedure=all",
         date=date,
         verdict="no bar",
-    )
-
-
-def _bar_line(
-    name: str,
-    preset: Preset,
-    kept: str,
-    bar: float,
-    after: Mapping[str, tuple[float, float, int]],
-    date: str,
-) -> LedgerRow:
-    whole = {k: v for k, v in after.items() if v[2] == len(preset.seeds)}
-    best = min(whole, key=lambda label: whole[label][0]) if whole else None
-    mean, sd = whole[best][:2] if best else (float("nan"), float("nan"))
-    verdict = "not run" if best is None else "met" if mean <= bar else "missed"
-    return LedgerRow(
-        system="ranking",
-        table=name,
-        row=f"kept {kept}, best: {best or 'none'}",
-        metric="test error % retrained",
-        published=f"{bar:g}",
-        provenance=BAR if kept.startswith("8") else f"{BAR}; {UNVERIFIED}",
-        ours_mean="" if best is None else f"{mean:.4f}",
-        ours_sd="" if best is None else f"{sd:.4f}",
-        seeds=" ".join(map(str, preset.seeds)) if best else "",
-        command=f"python -m experiments.ranking --preset={name} --procedure=all",
-        date=date if best else "",
-        verdict=verdict,
     )

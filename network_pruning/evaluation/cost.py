@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import collections
 import io
+import itertools
 import json
 import logging
 import math
@@ -74,7 +75,7 @@ class CostCard:
     latency: Latency | None = None
 
 
-Shape = tuple[int, ...]
+Shape = tuple[Any, ...]
 MacRule = Callable[[Any, Shape, Shape], int]
 
 
@@ -274,9 +275,10 @@ def macs_by_layer(model: keras.Model) -> dict[int, int] | None:
     """
     counts: collections.Counter[int] = collections.Counter()
     reasons: list[str] = []
+    shapes = _shapes(model)
 
     def apply(call: graph.Call, args: Any, kwargs: Any) -> Any:
-        count = _macs(call)
+        count = _macs(call, *shapes[id(call.layer), call.index])
         if isinstance(count, str):
             reasons.append(count)
         else:
@@ -290,7 +292,52 @@ def macs_by_layer(model: keras.Model) -> dict[int, int] | None:
     return dict(counts)
 
 
-def _macs(call: graph.Call) -> int | str:
+def _shapes(model: keras.Model) -> dict[tuple[int, int], tuple[Shape, Shape]]:
+    """Reads the shapes of every call's first input and first output.
+
+    Inside a nested model of open shape the graph holds none: the network is traced
+    then, from the shapes of its own inputs.
+
+    Returns:
+        (input shape, output shape), batch first, by (id(layer), number of the call).
+    """
+    found: dict[tuple[int, int], tuple[Shape, Shape]] = {}
+
+    def note(call: graph.Call, inputs: Any, outputs: Any) -> None:
+        ends = [x for x in tf.nest.flatten(inputs) if hasattr(x, "shape")][:1]
+        ends += tf.nest.flatten(outputs)[:1]
+        found[id(call.layer), call.index] = _shape(ends[0]), _shape(ends[-1])
+
+    def read(call: graph.Call, args: Any, kwargs: Any) -> Any:
+        note(call, call.node.keras_inputs, call.node.outputs)
+        return call.node.outputs
+
+    def run(call: graph.Call, args: Any, kwargs: Any) -> Any:
+        outputs = call.layer(*args, **kwargs)
+        note(call, (args, kwargs), outputs)
+        return outputs
+
+    graph.replay(model, model._nested_inputs, read)
+    inside = itertools.chain.from_iterable(found.values())
+    if any(map(_is_open, map(_shape, model.inputs))) or not any(map(_is_open, inside)):
+        return found
+    specs = tf.nest.map_structure(
+        lambda x: tf.TensorSpec(x.shape, x.dtype), model._nested_inputs
+    )
+    trace = tf.function(lambda x: graph.replay(model, x, run), autograph=False)
+    trace.get_concrete_function(specs)
+    return found
+
+
+def _shape(x: Any) -> Shape:
+    return (None, None) if x.shape.rank is None else tuple(x.shape)
+
+
+def _is_open(shape: Shape) -> bool:
+    return None in shape[1:]
+
+
+def _macs(call: graph.Call, inputs: Shape, outputs: Shape) -> int | str:
     layer = call.layer
     harmless = not layer.weights and not _multiplies(layer)
     rule = MAC_RULES.get(type(layer), _free if harmless else None)
@@ -298,10 +345,9 @@ def _macs(call: graph.Call) -> int | str:
         return f"no rule for {call.path} ({type(layer).__name__})"
     if rule is _free:
         return 0
-    shapes = tuple(call.node.keras_inputs[0].shape), tuple(call.node.outputs.shape)
-    if None in shapes[0][1:] + shapes[1][1:]:
-        return f"{call.path} has open shapes {shapes[0]} -> {shapes[1]}"
-    return rule(layer, *shapes)
+    if _is_open(inputs) or _is_open(outputs):
+        return f"{call.path} has open shapes {inputs} -> {outputs}"
+    return rule(layer, inputs, outputs)
 
 
 def _multiplies(layer: keras.layers.Layer) -> bool:

@@ -22,7 +22,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from network_pruning.evaluation.metrics import Float64, per_seed
+from network_pruning.evaluation.metrics import Float64, Reliability, per_seed
 
 # Okabe and Ito's palette: told apart under every common colour blindness.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -69,7 +69,7 @@ def training_curves(history: Mapping[str, npt.ArrayLike], path: Path) -> None:
             [seeds, epochs]; with several seeds a band shows mean +- sd.
         path: Of the PNG.
     """
-    with _figure(path, (12, 4), columns=2) as axes:
+    with canvas(path, (12, 4), columns=2) as axes:
         for ax, name, label in zip(
             axes.flat, ("loss", "accuracy"), ("Loss (nats)", "Accuracy"), strict=True
         ):
@@ -156,7 +156,7 @@ def pruned_loss_accuracy(
         path: Of the PNG.
     """
     x = np.asarray(sparsities, np.float64)
-    with _figure(path, (12, 4), columns=2) as axes:
+    with canvas(path, (12, 4), columns=2) as axes:
         for ax, curves, label in zip(
             axes.flat,
             (loss, accuracy),
@@ -179,7 +179,7 @@ def tradeoff(accuracy: ByKind, costs: Mapping[str, ByKind], path: Path) -> None:
         path: Of the PNG.
     """
     rows = -(-len(costs) // 2)
-    with _figure(path, (10, 3.75 * rows), rows, columns=2) as axes:
+    with canvas(path, (10, 3.75 * rows), rows, columns=2) as axes:
         for ax, (label, by_kind) in zip(axes.flat, costs.items(), strict=False):
             for kind, cost in by_kind.items():
                 x, _ = _mean_sd(cost)
@@ -204,7 +204,7 @@ def unit_scores(
     """
     columns = min(len(scores), 4)
     rows = -(-len(scores) // columns)
-    with _figure(path, (3.2 * columns, 2.4 * rows), rows, columns) as axes:
+    with canvas(path, (3.2 * columns, 2.4 * rows), rows, columns) as axes:
         flat = np.ravel(axes)
         for unused in flat[len(scores) :]:
             unused.set_visible(False)
@@ -231,7 +231,7 @@ def sensitivity(
         curves: Accuracy [ratios] by group name.
         path: Of the PNG.
     """
-    with _figure(path, (8, 5)) as axes:
+    with canvas(path, (8, 5)) as axes:
         ax = axes[0, 0]
         for place, (name, accuracy) in enumerate(curves.items()):
             shade = place / max(len(curves) - 1, 1)
@@ -251,7 +251,7 @@ def switch_correlations(
         path: Of the PNG.
     """
     columns = len(correlations)
-    with _figure(path, (3.4 * columns, 3), 1, columns) as axes:
+    with canvas(path, (3.4 * columns, 3), 1, columns) as axes:
         for ax, (group, by_law) in zip(axes.flat, correlations.items(), strict=True):
             bins = np.linspace(-1, 1, 61)
             for (law, values), colour in zip(
@@ -277,7 +277,7 @@ def agreement(
     """
     values, spread = np.asarray(mean), np.asarray(sd)
     side = 1.5 + 0.55 * len(labels)
-    with _figure(path, (side + 1, side)) as axes:
+    with canvas(path, (side + 1, side)) as axes:
         ax = axes[0, 0]
         ax.imshow(values, cmap="RdBu", vmin=-1, vmax=1)
         ax.grid(visible=False)
@@ -307,7 +307,7 @@ def sparsity_buys(
         path: Of the PNG.
     """
     x = np.asarray(sparsities, np.float64)
-    with _figure(path, (12, 4.5), columns=2) as axes:
+    with canvas(path, (12, 4.5), columns=2) as axes:
         for ax, curves, scale, label in (
             (axes[0, 0], storage, 1e-6, "Size of the kernel (MB)"),
             (axes[0, 1], seconds, 1e3, "Time of one product (ms)"),
@@ -323,6 +323,30 @@ def sparsity_buys(
 def _form(name: str) -> dict[str, Any]:
     colour = FORMS.get(name.split()[0].rstrip(",").lower(), SKY)
     return {"color": colour, "ls": "--" if "tensorflow" in name.lower() else "-"}
+
+
+def reliability(curves: Mapping[str, Reliability], path: Path) -> None:
+    """Draws accuracy against confidence, and how often each confidence is claimed.
+
+    On the diagonal a network is as often right as it says; below it, it is too sure.
+
+    Args:
+        curves: By name of who predicts.
+        path: Of the PNG.
+    """
+    with canvas(path, (11, 4.5), columns=2) as axes:
+        left, right = axes.flat
+        left.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
+        for place, (name, curve) in enumerate(curves.items()):
+            colour = colormaps["turbo"]((place + 0.5) / len(curves))
+            there = curve.share > 0
+            options: dict[str, Any] = {"color": colour, "marker": "o", "label": name}
+            x = curve.confidence[there]
+            left.plot(x, curve.accuracy[there], **options)
+            right.plot(x, curve.share[there], **options)
+        left.set(xlabel="Confidence", ylabel="Accuracy", xlim=(0, 1), ylim=(0, 1))
+        right.set(xlabel="Confidence", ylabel="Share of the images", yscale="log")
+        right.legend(fontsize=8)
 
 
 def percent(sparsity: float) -> str:
@@ -347,7 +371,7 @@ def _histograms(
 ) -> None:
     columns = 3
     rows = max(2, -(-len(values) // columns))
-    with _figure(path, (12, 3.5 * rows), rows, columns, title) as axes:
+    with canvas(path, (12, 3.5 * rows), rows, columns, title) as axes:
         for ax, (name, data) in zip(axes.flat, values.items(), strict=False):
             ax.set_title(name)
             if len(data):
@@ -391,13 +415,25 @@ def _mean_sd(values: npt.ArrayLike) -> tuple[Float64, Float64]:
 
 
 @contextlib.contextmanager
-def _figure(
+def canvas(
     path: Path,
     size: tuple[float, float],
     rows: int = 1,
     columns: int = 1,
     title: str | None = None,
 ) -> Generator[npt.NDArray[Any], None, None]:
+    """Opens a figure, and writes it when it is drawn.
+
+    Args:
+        path: Of the PNG.
+        size: Width and height in inches.
+        rows: Of panels.
+        columns: Likewise.
+        title: Above all of them.
+
+    Yields:
+        The axes [rows, columns].
+    """
     with style.context(STYLE, after_reset=True):
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
         figure = Figure(figsize=size, layout=layout)

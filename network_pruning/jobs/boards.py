@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 from PIL import Image
 from tensorboard.plugins.hparams import api as hparams
 
 from network_pruning.evaluation.rows import KINDS, Row, grid, sparsities
-from network_pruning.types import Scores
+from network_pruning.types import FloatArray, Scores
 
 HISTOGRAMS = 10
 """Weight histograms in a training, however many epochs it has."""
@@ -55,10 +56,12 @@ class TrainingBoard:
     ) -> None:
         """Writes one epoch."""
         with _as_os_error(self._folder):
-            for part, prefix in (("train", ""), ("validation", "val_")):
+            validated = {k[4:]: v for k, v in numbers.items() if k.startswith("val_")}
+            trained = {k: v for k, v in numbers.items() if not k.startswith("val_")}
+            for part, told in {"train": trained, "validation": validated}.items():
                 with self._writer(part).as_default(step=epoch + 1):
-                    for name in ("loss", "cross_entropy", "accuracy"):
-                        tf.summary.scalar(f"epoch_{name}", numbers[prefix + name])
+                    for name, value in told.items():
+                        tf.summary.scalar(f"epoch_{name}", value)
                     if part == "train" and (epoch + 1) % self._every == 0:
                         for weight in network.trainable_weights:
                             tf.summary.histogram(weight.name, weight)
@@ -138,14 +141,81 @@ def show_scores(folder: Path, scores: Mapping[str, Scores], figure: Path) -> Non
         scores: By group name.
         figure: PNG file.
     """
+    with _anew(folder):
+        for group, found in scores.items():
+            tf.summary.histogram(f"scores/{group}", found.values)
+        _show_figure(figure)
+
+
+def show_sensitivity(
+    folder: Path,
+    ratios: Sequence[float],
+    curves: Mapping[str, FloatArray],
+    figure: Path,
+) -> None:
+    """Writes the sensitivity: a curve a group, and the figure.
+
+    The step of a point is the share of the group removed, in percent.
+
+    Args:
+        folder: tensorboard folder of the curves; what was in it is replaced.
+        ratios: Shares removed.
+        curves: Accuracy [ratios] by group name.
+        figure: PNG file.
+    """
+    with _anew(folder):
+        for group, curve in curves.items():
+            for ratio, accuracy in zip(ratios, curve, strict=True):
+                step = round(100 * ratio)
+                tf.summary.scalar(f"sensitivity/{group}", accuracy, step=step)
+        _show_figure(figure)
+
+
+def show_curves(
+    folder: Path,
+    curves: Mapping[str, Sequence[tuple[int, float]]],
+    figures: Sequence[Path],
+) -> None:
+    """Writes curves and figures.
+
+    Args:
+        folder: tensorboard folder; what was in it is replaced.
+        curves: (step, value), by name.
+        figures: PNG files.
+    """
+    with _anew(folder):
+        for name, points in curves.items():
+            for step, value in points:
+                tf.summary.scalar(name, value, step=step)
+        for path in figures:
+            _show_figure(path)
+
+
+def show_images(folder: Path, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+    """Writes pictures.
+
+    Args:
+        folder: tensorboard folder; what was in it is replaced.
+        pictures: uint8 [height, width, 3] by name.
+    """
+    with _anew(folder):
+        for name, picture in pictures.items():
+            tf.summary.image(f"images/{name}", picture[None])
+
+
+@contextlib.contextmanager
+def _anew(folder: Path) -> Generator[None, None, None]:
+    """Lets summaries be written to a folder, in the place of what was in it.
+
+    Yields:
+        Nothing.
+    """
     for old in folder.glob("events.*"):
         old.unlink()
     with _as_os_error(folder):
         writer = tf.summary.create_file_writer(str(folder))
         with writer.as_default(step=0):
-            for group, found in scores.items():
-                tf.summary.histogram(f"scores/{group}", found.values)
-            _show_figure(figure)
+            yield
         writer.close()
 
 

@@ -1,4 +1,4 @@
-"""Which units a prune keeps: by counts, a share, a budget, or a bearable drop."""
+"""Which units a prune keeps: by counts, a share, a budget, or bearable costs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,20 @@ import tf_keras as keras
 
 from network_pruning.cut_configs import PruneConfig
 from network_pruning.graph import fingerprint
-from network_pruning.jobs import networks, rank_job
+from network_pruning.jobs import limits, networks, rank_job
 from network_pruning.jobs.rankings import FILE, Ranking
 from network_pruning.pruning.budgets import Shares
 from network_pruning.pruning.masks import removed_count
 from network_pruning.pruning.selection import keep_units
-from network_pruning.pruning.sensitivity import masked_hits
 from network_pruning.pruning.units import Groups, find_groups
 from network_pruning.runs import RunDir
 from network_pruning.types import BoolArray, Dataset, Scores
 
 log = logging.getLogger(__name__)
 
-DROP_STEPS = 100
-"""Sparsities that --max_drop chooses from."""
-EQUAL = 1e-6
-"""Images by which a drop may be above the allowed one."""
-HOPELESS = 0.02
-"""Accuracy below twice the allowed drop at which no deeper cut is tried."""
+DEPTHS = 100
+"""Sparsities that a cut within limits is chosen from."""
+LIMITS = "limits.json"
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,7 @@ def choose(
     step: Step,
     data: Dataset,
     part: RunDir,
+    strangers: Dataset | None = None,
 ) -> dict[str, BoolArray]:
     """Chooses the units to keep in one step.
 
@@ -75,9 +72,10 @@ def choose(
         found: The network that the command began with.
         network: The one that stands before this step.
         step: Which.
-        data: For criteria, and for --max_drop.
+        data: For criteria, and for limits.
         part: Folder of the step; scores are kept there, and a choice that is there
             already is taken.
+        strangers: For --max_auroc_drop.
 
     Returns:
         Masks by group name.
@@ -91,45 +89,70 @@ def choose(
     if part.exists("masks.npz"):
         return {name: mask for name, mask in part.read_arrays("masks.npz").items()}
     dense = find_groups(found.network)
-    counts = None if config.keep is None else _counts(config.keep, dense, groups, step)
-    scores = _scores(config, found, network, groups, data, part)
+    counts = _known_counts(config, dense, groups, step)
+    scores = _scores(config, found, network, groups, data, part, counts)
     if counts is not None:
-        return keep_units(scores, keep=_of_ranked(counts, groups, scores))
-    if config.max_drop is not None:
-        return _deepest(config, network, scores, data)
+        if config.keep is not None:
+            _check_ranked(counts, groups, scores)
+        ranked = {name: count for name, count in counts.items() if name in scores}
+        return keep_units(scores, keep=ranked)
+    if config.limits():
+        return _deepest(config, network, scores, data, strangers, part)
     if config.sparsity is not None:
-        return _by_sparsity(config, dense, scores, step)
+        return _over_all(config, dense, scores, step)
     chosen: dict[str, Any] = {"round_to": config.round_to, "scope": config.scope}
     return _within(config.budgets() or {}, found, network, scores, step, chosen)
 
 
-def _by_sparsity(
-    config: PruneConfig, dense: Groups, scores: Mapping[str, Scores], step: Step
-) -> dict[str, BoolArray]:
-    """Chooses the units to keep by a share that goes, in one cut or in several.
+def _known_counts(
+    config: PruneConfig, dense: Groups, groups: Groups, step: Step
+) -> dict[str, int] | None:
+    """Counts the units that each group keeps, if that does not hang on their scores.
+
+    Returns:
+        Units to keep by group name, or None.
+    """
+    if config.keep is not None:
+        return _counts(config.keep, dense, groups, step)
+    if config.sparsity is not None and config.scope == "layer":
+        return _shares(config, dense, groups, step)
+    return None
+
+
+def _shares(
+    config: PruneConfig, dense: Groups, groups: Groups, step: Step
+) -> dict[str, int]:
+    """Counts the units that each group keeps when all lose the same share.
 
     Steps aim at shares of the dense network, so that what is rounded in one of them is
     not lost to the next.
 
     Returns:
+        Units to keep by group name.
+    """
+    sparsity, round_to = float(config.sparsity or 0), config.round_to
+    now = {group.name: group.n_units for group in groups}
+    left = {g.name: g.n_units - step.removed(g.n_units, sparsity) for g in dense}
+    keep = {name: -(-kept // round_to) * round_to for name, kept in left.items()}
+    return {name: min(keep[name], now[name]) for name in keep}
+
+
+def _over_all(
+    config: PruneConfig, dense: Groups, scores: Mapping[str, Scores], step: Step
+) -> dict[str, BoolArray]:
+    """Chooses the units to keep when all groups together lose a share.
+
+    Returns:
         Masks by group name.
     """
     sparsity, round_to = float(config.sparsity or 0), config.round_to
-    if step.of == 1:
-        return keep_units(
-            scores, sparsity=sparsity, scope=config.scope, round_to=round_to
-        )
-    first = {group.name: group.n_units for group in dense if group.name in scores}
-    now = {name: score.values.size for name, score in scores.items()}
-    if config.scope == "global":
-        units, total = sum(now.values()), sum(first.values())
+    if step.of > 1:
+        units = sum(score.values.size for score in scores.values())
+        total = sum(group.n_units for group in dense if group.name in scores)
         going = units - (total - step.removed(total, sparsity))
         # The half makes sure of the whole number that is meant.
-        share = (going + 0.5) / units if going > 0 else 0.0
-        return keep_units(scores, sparsity=share, scope="global", round_to=round_to)
-    left = {name: size - step.removed(size, sparsity) for name, size in first.items()}
-    keep = {name: -(-kept // round_to) * round_to for name, kept in left.items()}
-    return keep_units(scores, keep={name: min(keep[name], now[name]) for name in keep})
+        sparsity = (going + 0.5) / units if going > 0 else 0.0
+    return keep_units(scores, sparsity=sparsity, scope="global", round_to=round_to)
 
 
 def _within(
@@ -160,16 +183,13 @@ def _within(
     return keep_units(scores, budget=budgets, model=network, **chosen)
 
 
-def _of_ranked(
+def _check_ranked(
     counts: dict[str, int], groups: Groups, scores: Mapping[str, Scores]
-) -> dict[str, int]:
-    """Leaves out the groups that keep all, which need no scores.
-
-    Returns:
-        The counts of the others.
+) -> None:
+    """Insists on scores of every group that does not keep all.
 
     Raises:
-        ValueError: If one of these is not ranked.
+        ValueError: If one is not ranked.
     """
     for group in groups:
         if group.name not in scores and counts[group.name] < group.n_units:
@@ -177,7 +197,6 @@ def _of_ranked(
                 f"keep: got {counts[group.name]} for group {group.name}, which the "
                 f"scores do not rank, expected all its {group.n_units} units"
             )
-    return {name: count for name, count in counts.items() if name in scores}
 
 
 def _nothing(network: keras.Model, groups: Groups) -> str:
@@ -229,11 +248,14 @@ def _scores(
     groups: Groups,
     data: Dataset,
     part: RunDir,
+    counts: dict[str, int] | None,
 ) -> dict[str, Scores]:
     if config.scores is not None:
         return _given_scores(config.scores, found, groups)
     here = dataclasses.replace(found, network=network, fingerprint=fingerprint(network))
-    return rank_job.rank(config, here, groups, data, part).scores
+    # Where each layer keeps its best, the units kept are not simply those that lead.
+    kept = {g.name: counts[g.name] for g in groups if not g.parts()} if counts else {}
+    return rank_job.rank(config, here, groups, data, part, kept=kept).scores
 
 
 def scores_file(where: str) -> Path:
@@ -274,31 +296,38 @@ def _given_scores(
 
 
 def _deepest(
-    config: PruneConfig, network: keras.Model, scores: dict[str, Scores], data: Dataset
+    config: PruneConfig,
+    network: keras.Model,
+    scores: dict[str, Scores],
+    data: Dataset,
+    strangers: Dataset | None,
+    part: RunDir,
 ) -> dict[str, BoolArray]:
-    """Finds the deepest cut whose validation accuracy falls by at most max_drop.
+    """Finds the deepest cut for which every limit holds on valid.
 
-    Cuts are tried from the shallowest on, as accuracy need not fall evenly; the search
-    ends at the first that costs twice the drop.
+    Cuts are tried from the shallowest on, as what they cost need not rise evenly; the
+    search ends at the first that costs twice a limit and more. limits.json says what
+    the chosen one costs.
 
     Returns:
         Its masks.
     """
-    hits = masked_hits(network, data)
-    dense, images = hits({}), data.size("valid")
-    # Of hits, as shares that are equal on paper differ in binary.
-    allowed = float(config.max_drop or 0) * images + EQUAL
+    allowed = config.limits()
+    measured = limits.judge(network, data, strangers)
+    before = after = measured({})
     best = keep_units(scores, sparsity=0.0, scope=config.scope)
-    for place in range(1, DROP_STEPS):
+    for place in range(1, DEPTHS):
         masks = keep_units(
             scores,
-            sparsity=place / DROP_STEPS,
+            sparsity=place / DEPTHS,
             scope=config.scope,
             round_to=config.round_to,
         )
-        drop = dense - hits(masks)
-        if drop <= allowed:
-            best = masks
-        elif drop > 2 * allowed + HOPELESS * images:
+        found = measured(masks)
+        cost = limits.costs(before, found, allowed)
+        if limits.are_kept(cost, allowed):
+            best, after = masks, found
+        elif limits.is_hopeless(cost, allowed):
             break
+    part.write_json(LIMITS, {"limits": allowed, "before": before, "after": after})
     return best

@@ -40,12 +40,13 @@ from network_pruning.training import (
     ResidentLoop,
     Trainer,
     check_finite,
-    is_dense,
     reseed,
 )
-from network_pruning.types import Dataset
+from network_pruning.types import Dataset, FloatArray
 
 OnEpoch = Callable[[int, Epoch, keras.Model], None]
+MakeTrainer = Callable[[keras.Model, AfterUpdate | None, float], Trainer]
+"""(network, after_update, l2_decay) -> what trains it, not compiled."""
 
 
 def fit(
@@ -59,6 +60,8 @@ def fit(
     after_update: AfterUpdate | None = None,
     export: Callable[[keras.Model], keras.Model] = lambda network: network,
     on_epoch: OnEpoch | None = None,
+    make_trainer: MakeTrainer = Trainer,
+    targets: FloatArray | None = None,
 ) -> Training:
     """Trains a network, or goes on where a stopped training was.
 
@@ -72,23 +75,28 @@ def fit(
         after_update: See `Trainer`.
         export: What of the network is saved and judged (strips wrappers).
         on_epoch: Called with (epoch, its numbers, the network), by the chief.
+        make_trainer: Builds what trains the network (called under the seed, too).
+        targets: What the trainer's step takes behind images and labels: a row for each
+            training example [n, ...], in their order.
 
     Returns:
         The finished training.
 
     Raises:
         DivergedError: If the loss is no number; the last good state stays on disk.
-        ValueError: If the folder holds a training of other settings or data.
+        ValueError: If the folder holds a training of other settings or data, or targets
+            cannot follow their examples.
     """
+    _check_targets(targets, data, plan)
     done = finished(run, folder)
     if done is not None:
         check_identity(done.identity, identity, run, folder)
     if chief_number(plan.distribute, int(done is not None)):
         return done or Training(folder, [], {}, identity, plan.select_from)
-    trainer = _make_trainer(make_network, plan, data.size("train"), after_update)
+    trainer = _make_trainer(make_network, make_trainer, after_update, plan, data)
     state = TrainingState(trainer, run, folder, identity, plan.distribute)
     history = state.restore()
-    run_epoch = _epoch_runner(trainer, data, plan)
+    run_epoch = _epoch_runner(trainer, data, plan, targets)
     for epoch in _epochs(plan, history, folder):
         try:
             numbers = run_epoch(epoch)
@@ -121,30 +129,56 @@ def _epochs(plan: FitPlan, history: list[Epoch], folder: str) -> Iterator[int]:
         yield epoch
 
 
+def _check_targets(targets: FloatArray | None, data: Dataset, plan: FitPlan) -> None:
+    """Judges whether targets can follow their examples through a training.
+
+    Raises:
+        ValueError: If they cannot.
+    """
+    if targets is None:
+        return
+    if not _is_resident(data, plan) or plan.augment != "none":
+        raise ValueError(
+            "targets: stored ones need data in memory, one device and no augmentation; "
+            f"got in_memory={data.in_memory}, distribute={plan.distribute}, "
+            f"augment={plan.augment}: compute them in the training step instead"
+        )
+    if len(targets) != data.size("train"):
+        raise ValueError(
+            f"targets: got {len(targets)} rows, expected {data.size('train')}, one for "
+            "each training example"
+        )
+
+
+def _is_resident(data: Dataset, plan: FitPlan) -> bool:
+    return data.in_memory and plan.distribute == "none"
+
+
 def _make_trainer(
     make_network: Callable[[], keras.Model],
-    plan: FitPlan,
-    examples: int,
+    make_trainer: MakeTrainer,
     after_update: AfterUpdate | None,
+    plan: FitPlan,
+    data: Dataset,
 ) -> Trainer:
     keras.backend.experimental.enable_tf_random_generator()
     with make_strategy(plan.distribute).scope():
         keras.utils.set_random_seed(plan.seed)
-        trainer = Trainer(make_network(), after_update, plan.l2_decay)
-        trainer.compile(optimizer=plan.make_optimizer(trainer.network, examples))
-        trainer.optimizer.build(trainer.network.trainable_variables)
+        trainer = make_trainer(make_network(), after_update, plan.l2_decay)
+        optimizer = plan.make_optimizer(trainer, data.size("train"))
+        trainer.compile(optimizer=optimizer)
+        trainer.optimizer.build(trainer.trainable_variables)
     return trainer
 
 
 def _epoch_runner(
-    trainer: Trainer, data: Dataset, plan: FitPlan
+    trainer: Trainer, data: Dataset, plan: FitPlan, targets: FloatArray | None
 ) -> Callable[[int], Epoch]:
     """Returns the function that trains one epoch by its number."""
-    keys = ("loss", "cross_entropy", "accuracy")
-    if data.in_memory and plan.distribute == "none":
-        jit = is_dense(trainer.network) if plan.jit is None else plan.jit
+    if _is_resident(data, plan):
+        jit = trainer.jit_pays if plan.jit is None else plan.jit
         split, augment = (data.x_train, data.y_train), plan.make_augment()
-        loop = ResidentLoop(trainer, *split, plan.batch_size, jit, augment)
+        loop = ResidentLoop(trainer, *split, plan.batch_size, jit, augment, targets)
 
         def run_resident(epoch: int) -> Epoch:
             reseed(trainer.network, plan.seed, epoch)
@@ -160,7 +194,7 @@ def _epoch_runner(
             "train", plan.batch_size, [plan.seed, epoch], plan.make_augment()
         )
         fitted = trainer.fit(distributed(batches), verbose=0, callbacks=[StopAtNan()])
-        return {key: float(fitted.history[key][0]) for key in keys}
+        return {key: float(values[0]) for key, values in fitted.history.items()}
 
     return run_batches
 
@@ -213,11 +247,16 @@ def _measure(network: keras.Model, data: Dataset, split: str, prefix: str) -> Ep
     penalty = float(tf.add_n([tf.constant(0.0), *network.losses]))
     if not (np.isfinite(logits).all() and np.isfinite(penalty)):
         raise DivergedError("the validation loss is no number after epoch")
-    cross_entropy = metrics.cross_entropy(logits, labels)
+    if data.multi_label:
+        cross_entropy = metrics.attributes_cross_entropy(logits, labels)
+        accuracy = metrics.attributes_accuracy(logits, labels)
+    else:
+        cross_entropy = metrics.cross_entropy(logits, labels)
+        accuracy = metrics.accuracy(logits, labels)
     return {
         f"{prefix}loss": cross_entropy + penalty,
         f"{prefix}cross_entropy": cross_entropy,
-        f"{prefix}accuracy": metrics.accuracy(logits, labels),
+        f"{prefix}accuracy": accuracy,
     }
 
 

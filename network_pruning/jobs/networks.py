@@ -14,7 +14,7 @@ from typing import Any
 import tf_keras as keras
 
 from network_pruning.configs import is_model_file
-from network_pruning.cut_configs import NetworkConfig
+from network_pruning.cut_configs import NetworkConfig, PruneConfig
 from network_pruning.graph import fingerprint
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.runs import DamagedFile, RunDir
@@ -92,6 +92,31 @@ def load_data(config: NetworkConfig, load: Callable[..., Any]) -> Dataset:
             "retrained by one: choose a set with one class an image"
         )
     return rescaled(data, *config.input_range)
+
+
+def load_strangers(
+    config: PruneConfig, data: Dataset, load: Callable[..., Any]
+) -> Dataset | None:
+    """Returns the set of strangers that --ood names, in the size of the images.
+
+    Args:
+        config: Which; none returns None.
+        data: The familiar images, as the network takes them.
+        load: `data.load`.
+
+    Raises:
+        ValueError: If it cannot be had, or has other channels.
+    """
+    if config.ood is None:
+        return None
+    height, width, channels = data.input_shape
+    other = load(config.ood, image_size=(height, width))
+    if other.input_shape != data.input_shape:
+        raise ValueError(
+            f"ood: {config.ood} has {other.input_shape[-1]} channels, expected "
+            f"{channels} as {data.name}"
+        )
+    return rescaled(other, *config.input_range)
 
 
 def unseen_test(data: Dataset) -> Dataset:

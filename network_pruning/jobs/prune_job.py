@@ -9,6 +9,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ from network_pruning.cut_configs import PruneConfig
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.cost import CostCard, cost_card, export
 from network_pruning.evaluation.predict import predict_split
-from network_pruning.jobs import networks
+from network_pruning.graph import fingerprint
+from network_pruning.jobs import limits, networks, teachers
 from network_pruning.jobs.boards import TrainingBoard
-from network_pruning.jobs.choices import Step, choose, scores_file
+from network_pruning.jobs.choices import LIMITS, Step, choose, scores_file
+from network_pruning.jobs.distillations import Lesson, distill
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
+from network_pruning.jobs.rankings import FILE, Ranking
+from network_pruning.jobs.trainings import Training
 from network_pruning.pruning.certificate import Certificate, certify
 from network_pruning.pruning.plan import Plan, plan
 from network_pruning.pruning.surgery import shrink
@@ -46,6 +51,25 @@ SHOWN = {
 Card = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the flags name, loaded.
+
+    Attributes:
+        found: The network to cut.
+        data: The images it is judged and retrained on.
+        strangers: Of --ood.
+        teacher: Of --teacher.
+        identity: All that a cut follows from.
+    """
+
+    found: networks.Found
+    data: Dataset
+    strangers: Dataset | None
+    teacher: keras.Model | None
+    identity: Card
+
+
 def run(
     config: PruneConfig,
     load: Callable[..., Any],
@@ -61,53 +85,75 @@ def run(
     Returns:
         The smaller network; with --plan the network as it was.
     """
-    data = networks.load_data(config, load)
-    found = networks.find(config, data, build_model)
-    identity = _identity(config, found)
-    name = config.run_name or f"prune-{networks.short_digest(identity)}"
-    folder = found.home / name
+    given = _load(config, load, build_model)
+    name = config.run_name or f"prune-{networks.short_digest(given.identity)}"
+    folder = given.found.home / name
     with hold_run(folder, "--run_name"):
         run_dir = RunDir(folder)
-        _claim(run_dir, config, identity)
+        _claim(run_dir, config, given.identity)
         if config.plan:
-            return _say_plan(config, found, data, run_dir)
-        cards = [_card("dense", found.network, data)]
-        network = found.network
+            return _say_plan(config, given, run_dir)
+        network = given.found.network
+        cards = [_card("dense", network, given.data)]
         for step in (Step(i + 1, config.steps) for i in range(config.steps)):
-            network = _take(config, found, network, step, data, run_dir, cards)
-        _report(config, found, cards, run_dir)
-        _deliver(config, network, data, run_dir)
+            network = _take(config, given, network, step, run_dir, cards)
+        _report(config, given.found, cards, run_dir)
+        _deliver(config, network, given.data, run_dir)
     print(table(cards))
+    print("".join(f"\n{line}" for line in _remarks(run_dir, config)), end="")
     print(f"\npruned network: {folder / 'pruned.keras'}\nreport: {folder}/report.md")
     return network
 
 
+def _load(
+    config: PruneConfig,
+    load: Callable[..., Any],
+    build_model: Callable[..., keras.Model],
+) -> Given:
+    data = networks.load_data(config, load)
+    strangers = networks.load_strangers(config, data, load)
+    found = networks.find(config, data, build_model)
+    teacher = teachers.find(config, data, build_model)
+    identity = _identity(config, found)
+    # Runs without them, older ones among these, do not tell of them.
+    if strangers is not None:
+        identity["strangers"] = networks.images_mark(config, strangers)
+    if teacher is not None:
+        identity["teacher"] = fingerprint(teacher)
+    return Given(found, data, strangers, teacher, identity)
+
+
 def _identity(config: PruneConfig, found: networks.Found) -> Card:
-    """Returns all that a cut follows from."""
-    given = None if config.scores is None else scores_file(config.scores)
+    scores = None if config.scores is None else scores_file(config.scores)
     return {
         "network": found.fingerprint,
         "images": found.images,
         "settings": config.digest(),
-        "scores": given and RunDir(given.parent).digest(given.name),
+        "scores": scores and RunDir(scores.parent).digest(scores.name),
     }
 
 
-def _say_plan(
-    config: PruneConfig, found: networks.Found, data: Dataset, run_dir: RunDir
-) -> keras.Model:
+def _say_plan(config: PruneConfig, given: Given, run_dir: RunDir) -> keras.Model:
     """Says what the first cut would be; the cut then finds its scores here.
 
     Returns:
         The network as it is.
     """
     part = RunDir(run_dir.path / "step-1")
-    masks = choose(config, found, found.network, Step(1, config.steps), data, part)
-    planned = _plan(part, found.network, masks)
+    masks = _choose(config, given, given.found.network, Step(1, config.steps), part)
+    planned = _plan(part, given.found.network, masks)
     steps = f" (the first of {config.steps} steps)" if config.steps > 1 else ""
     print(planned)
+    print("".join(f"\n{line}" for line in _remarks(run_dir, config)), end="")
     print(f"\nas JSON: {part.path / 'plan.json'}; nothing was cut{steps}")
-    return found.network
+    return given.found.network
+
+
+def _choose(
+    config: PruneConfig, given: Given, network: keras.Model, step: Step, part: RunDir
+) -> dict[str, BoolArray]:
+    images = given.data, part, given.strangers
+    return choose(config, given.found, network, step, *images)
 
 
 def _plan(part: RunDir, network: keras.Model, masks: Mapping[str, BoolArray]) -> Plan:
@@ -134,10 +180,9 @@ def _claim(run_dir: RunDir, config: PruneConfig, ours: Card) -> None:
 
 def _take(
     config: PruneConfig,
-    found: networks.Found,
+    given: Given,
     network: keras.Model,
     step: Step,
-    data: Dataset,
     run_dir: RunDir,
     cards: list[Card],
 ) -> keras.Model:
@@ -146,10 +191,10 @@ def _take(
     Returns:
         The network after it.
     """
-    prefix = f"step-{step.number}"
+    prefix, data = f"step-{step.number}", given.data
     if not config.retrain:
         part = RunDir(run_dir.path / prefix)
-        masks = choose(config, found, network, step, data, part)
+        masks = _choose(config, given, network, step, part)
         part.write_arrays("masks.npz", masks)
         _plan(part, network, masks)
         small = shrink(network, masks)
@@ -160,21 +205,37 @@ def _take(
         network = small
     if not config.retrain_epochs:
         return network
-    training = fit(
-        lambda: network,
-        data,
-        retraining_plan(config),
-        run_dir,
-        f"{prefix}/retraining",
-        identity=networks.short_digest(_identity(config, found)),
-        on_epoch=TrainingBoard(
-            run_dir.path / "tensorboard" / prefix, config.retrain_epochs
-        ),
-    )
+    training = _retrain(config, given, network, run_dir, prefix)
     again = f"delete {run_dir.path / training.folder} to have it retrained"
     network = training.load(run_dir, config.monitor, again)
     cards.append(_card(f"retrained {step.number}", network, data))
     return network
+
+
+def _retrain(
+    config: PruneConfig,
+    given: Given,
+    network: keras.Model,
+    run_dir: RunDir,
+    prefix: str,
+) -> Training:
+    """Retrains on labels, or towards --teacher, going on where it was stopped.
+
+    Returns:
+        The finished training.
+    """
+    board = TrainingBoard(run_dir.path / "tensorboard" / prefix, config.retrain_epochs)
+    where = run_dir, f"{prefix}/retraining"
+    options: dict[str, Any] = {
+        "identity": networks.short_digest(given.identity),
+        "on_epoch": board,
+    }
+    plan = retraining_plan(config)
+    if given.teacher is None:
+        return fit(lambda: network, given.data, plan, *where, **options)
+    lesson = Lesson("kd", config.temperature, config.soft_weight)
+    taught = [given.teacher], given.data, plan, lesson
+    return distill(lambda: network, *taught, *where, **options)
 
 
 def retraining_plan(config: PruneConfig) -> FitPlan:
@@ -255,6 +316,38 @@ def _save_model(network: keras.Model, path: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
+def _remarks(run_dir: RunDir, config: PruneConfig) -> list[str]:
+    """Says what the tables do not: ends of sampling, limits, and where one unit stays.
+
+    Returns:
+        Lines, step by step.
+    """
+    lines = []
+    if config.teacher is not None:
+        lines.append(
+            f"retrained towards {config.teacher}: share {config.soft_weight:g} of the "
+            f"loss, temperature {config.temperature:g}"
+        )
+    for number in range(1, config.steps + 1):
+        part = RunDir(run_dir.path / f"step-{number}")
+        if part.exists(FILE):
+            stops = Ranking.load(part).stops()
+            lines += [f"ranked for cut {number}: {line}" for line in stops]
+        if part.exists(LIMITS):
+            lines.append(f"cut {number}: {limits.remark(part.read_json(LIMITS))}")
+        if part.exists("plan.json") and config.keep is None:
+            lines += [f"cut {number}: {line}" for line in _last_units(part)]
+    return lines
+
+
+def _last_units(part: RunDir) -> list[str]:
+    return [
+        f"{group['name']}: 1 of {group['units']} units stays, no layer can be emptied"
+        for group in part.read_json("plan.json")["groups"]
+        if len(group["kept"]) == 1 < group["units"]
+    ]
+
+
 def _report(
     config: PruneConfig, found: networks.Found, cards: list[Card], run_dir: RunDir
 ) -> None:
@@ -276,6 +369,8 @@ def _report(
         "",
         "Every cut is proven equal to the masked network (certificate.json of each "
         "step); plan.txt says what went, tensor by tensor.",
+        "",
+        *(f"- {line}" for line in _remarks(run_dir, config)),
         "",
         "```json",
         json.dumps(config.as_dict(), indent=2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from network_pruning.criterion_flags import option_names
 from network_pruning.cut_configs import NetworkConfig, RankConfig
 from network_pruning.evaluation import figures
 from network_pruning.jobs import networks
-from network_pruning.jobs.boards import show_scores
+from network_pruning.jobs.boards import show_scores, show_sensitivity
 from network_pruning.jobs.rankings import FILE, TABLE, Asked, Ranking, order
 from network_pruning.pruning.criteria import score_units
+from network_pruning.pruning.criteria.shapley import STOPPING
 from network_pruning.pruning.games import Samples
 from network_pruning.pruning.sensitivity import RATIOS, sensitivity
 from network_pruning.pruning.units import Groups, UnitGroup, find_groups
@@ -70,6 +71,7 @@ def rank(
     data: Dataset,
     run_dir: RunDir,
     extend: int = 0,
+    kept: Mapping[str, int] | None = None,
 ) -> Ranking:
     """Returns the scores of a network's units, from disk where they are there.
 
@@ -80,12 +82,14 @@ def rank(
         data: The test split is hidden from the criterion.
         run_dir: Where scores and samples are kept.
         extend: Samples to draw beyond those there are.
+        kept: Units that each group will keep, where that is known: a criterion that
+            draws samples may end once they decide which.
 
     Raises:
         ValueError: If the folder holds the scores of another network, or the criterion
             draws no samples that could be extended.
     """
-    options = config.score_options()
+    options = _stopping(config, kept or {}) | config.score_options()
     known = Ranking.load(run_dir) if run_dir.exists(FILE) else None
     if known is not None:
         known.check(found.fingerprint, found.images, str(run_dir.path / FILE))
@@ -115,6 +119,13 @@ def rank(
     ranking.save(run_dir)
     run_dir.write_text(TABLE, ranking.table())
     return ranking
+
+
+def _stopping(config: NetworkConfig, kept: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the option by which sampling ends early, if the criterion has one."""
+    estimator = config.score_options().get("estimator", STOPPING[0])
+    can = "kept" in option_names(config.criterion) and estimator in STOPPING
+    return {"kept": dict(kept)} if kept and can else {}
 
 
 def _chosen(groups: Groups, layer: str | None) -> list[UnitGroup]:
@@ -202,10 +213,12 @@ def _show_sensitivity(
         run_dir.write_arrays(CURVES, {**curves, "ranking": mark})
     known = run_dir.read_arrays(CURVES)
     curves = {group: known[group] for group in ranking.scores}
-    run_dir.write(
+    picture = run_dir.write(
         "figures/sensitivity.png",
         lambda path: figures.sensitivity(RATIOS, curves, path),
     )
+    board = run_dir.path / "tensorboard" / "sensitivity"
+    show_sensitivity(board, RATIOS, curves, picture)
 
 
 def terminal_table(ranking: Ranking, shown: int = 5) -> str:

@@ -64,6 +64,9 @@ class Ranking:
                 arrays[f"standard_error/{group}"] = scores.standard_error
             if scores.parts:
                 arrays[f"parts/{group}"] = np.stack(scores.parts)
+            for what in ("samples", "decided"):
+                if getattr(scores, what) is not None:
+                    arrays[f"{what}/{group}"] = np.array(getattr(scores, what))
         run.write_arrays(name, arrays)
 
     @classmethod
@@ -124,6 +127,22 @@ class Ranking:
                 writer.writerow((group, rank, unit, value, uncertain))
         return out.getvalue()
 
+    def stops(self) -> list[str]:
+        """Says how the sampling ended, of each group that was ranked for a known cut.
+
+        Returns:
+            A line a group.
+        """
+        ends = {
+            True: "the cut is decided",
+            False: "the cut is not decided: some unit kept and some unit cut are alike",
+        }
+        return [
+            f"{group}: {scores.samples} samples, {ends[scores.decided]}"
+            for group, scores in self.scores.items()
+            if scores.decided is not None
+        ]
+
     @property
     def price(self) -> Price:
         """What all groups together have cost."""
@@ -147,4 +166,10 @@ def _scores(arrays: Mapping[str, Any], group: str) -> Scores:
         standard_error=arrays.get(f"standard_error/{group}"),
         price=Price(int(forward), int(backward), seconds),
         parts=tuple(arrays.get(f"parts/{group}", ())),
+        samples=_scalar(arrays, f"samples/{group}"),
+        decided=_scalar(arrays, f"decided/{group}"),
     )
+
+
+def _scalar(arrays: Mapping[str, Any], name: str) -> Any:
+    return arrays[name].item() if name in arrays else None

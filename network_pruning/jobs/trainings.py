@@ -37,7 +37,8 @@ class Training:
 
     Attributes:
         folder: Inside the run.
-        history: One dict an epoch: loss, cross_entropy, accuracy and their val_ twins.
+        history: One dict an epoch: what the trainer tells (loss, cross_entropy,
+            accuracy, or other parts), and val_loss, val_cross_entropy, val_accuracy.
         digests: sha256 of each model file by name (val_loss, val_accuracy, last).
         identity: Names the settings and data it came from.
         select_from: First epoch that could be the best.
@@ -132,7 +133,7 @@ class TrainingState:
             self.network = keras.models.clone_model(trainer.network)
         self.digests: dict[str, str] = {}
         self.variables = [
-            *trainer.network.weights,
+            *trainer.state,
             *trainer.optimizer.variables,
         ]
         self.values = [

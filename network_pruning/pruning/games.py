@@ -88,12 +88,16 @@ class Estimate:
             the estimator is exact or has none.
         evaluations: Coalitions the game was asked for in all, resumed ones included.
         samples: The state, to resume or extend from.
+        drawn: Samples that the values are made of, if they are drawn.
+        decided: Whether these decide the cut; None if there is none.
     """
 
     values: Float64
     standard_error: Float64 | None
     evaluations: int
     samples: Samples
+    drawn: int | None = None
+    decided: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Apply, Call, replay
+from network_pruning.graph import Apply, Call, call_layer, replay
 from network_pruning.pruning.units import Groups, LayerChannels, UnitGroup, find_groups
 from network_pruning.types import Masks
 
@@ -141,13 +141,16 @@ def _check_shape(mask: tf.Tensor, group: UnitGroup) -> None:
         )
 
 
-def gated_interpreter(groups: Groups, vector: tf.Tensor) -> Apply:
+def gated_interpreter(
+    groups: Groups, vector: tf.Tensor, run: Apply = call_layer
+) -> Apply:
     """Makes an interpreter that calls every layer, masking what a mixer reads.
 
     Args:
         groups: Of the network replayed.
         vector: Mask by slot, bool or float [1 + units of all groups], or one such row
             for each example.
+        run: Calls the layers.
 
     Returns:
         For `graph.replay`.
@@ -158,7 +161,7 @@ def gated_interpreter(groups: Groups, vector: tf.Tensor) -> Apply:
         if channels is not None and _reads_units(channels):
             mask = tf.gather(vector, channels.inputs, axis=-1)
             args = (_masked(args[0], mask), *args[1:])
-        return call.layer(*args, **kwargs)
+        return run(call, args, kwargs)
 
     return apply
 

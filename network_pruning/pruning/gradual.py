@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from network_pruning.graph import leaf_layers
+from network_pruning.graph import has_graph, leaf_layers
 from network_pruning.pruning import masks as arithmetic
 from network_pruning.pruning import weights
 from network_pruning.types import FloatArray
@@ -159,7 +159,7 @@ def achieved(model: keras.Model) -> dict[str, float]:
         ValueError: If the model has no graph to walk.
     """
     wrapped = {
-        f"{path}/{weights.KERNEL}": _zeros((weight * mask).numpy())
+        f"{path}/kernel": _zeros((weight * mask).numpy())
         for path, wrapper in _wrappers(model)
         for weight, mask, _ in wrapper.pruning_vars
     }
@@ -224,7 +224,7 @@ def _clone(
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if id(layer) not in made:
-            nested = isinstance(layer, keras.Model)
+            nested = has_graph(layer)
             made[id(layer)] = rebuilt(layer) if nested else remade(layer)
         return made[id(layer)]
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.graph import ends_in_softmax
+from network_pruning.losses import as_logits
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.selection import keep_units
 from network_pruning.types import BoolArray, Dataset, Scores
@@ -17,6 +19,7 @@ from network_pruning.types import BoolArray, Dataset, Scores
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 BATCH = 1000
 Hits = Callable[[Mapping[str, BoolArray]], int]
+Logits = Callable[[Mapping[str, BoolArray], Dataset], npt.NDArray[np.float32]]
 
 
 def sensitivity(
@@ -71,3 +74,26 @@ def masked_hits(model: keras.Model, data: Dataset) -> Hits:
         return sum(int(right(images, labels, tensors)) for images, labels in batches)
 
     return hits
+
+
+def masked_logits(model: keras.Model) -> Logits:
+    """Returns a function from masks and a dataset to the logits of its valid images.
+
+    Masks are as in `masked_hits`; the logits are [n, classes], in the split's order.
+    """
+    gated, softmax = gate(model), ends_in_softmax(model)
+
+    @tf.function(reduce_retracing=True)
+    def ask(images: tf.Tensor, masks: Any) -> tf.Tensor:
+        return as_logits(gated([images, masks], training=False), softmax)
+
+    whole = {group.name: np.ones(group.n_units, bool) for group in gated.groups}
+
+    def logits(
+        masks: Mapping[str, BoolArray], data: Dataset
+    ) -> npt.NDArray[np.float32]:
+        tensors = {name: tf.constant(m) for name, m in {**whole, **masks}.items()}
+        batches = data.batches("valid", BATCH)
+        return np.concatenate([ask(images, tensors).numpy() for images, _ in batches])
+
+    return logits

@@ -80,7 +80,7 @@ def _sample(
     if not samples.ends.size:
         ends = game(np.repeat([[False], [True]], n, axis=1))
         samples = Samples(scheme.stream, samples.rows, ends, 2)
-    ends = samples.ends
+    ends, decided = samples.ends, None
     for stop in _stops(pairs, scheme.batch):
         start = len(samples.rows)
         if start < stop:
@@ -90,11 +90,15 @@ def _sample(
             samples = Samples(scheme.stream, rows, ends, cost)
             if checkpoint:
                 checkpoint(samples)
-        if cut and cut.decided(*scheme.estimate(samples.rows[:stop], ends)):
+        if cut:
+            decided = cut.decided(*scheme.estimate(samples.rows[:stop], ends))
+        if decided:
             break
     values, replicates = scheme.estimate(samples.rows[:stop], ends)
     error = standard_error(replicates)
-    return Estimate(values, error, samples.evaluations, samples)
+    return Estimate(
+        values, error, samples.evaluations, samples, drawn=2 * stop, decided=decided
+    )
 
 
 def _stops(pairs: int, batch: int) -> Iterator[int]:

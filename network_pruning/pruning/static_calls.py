@@ -6,8 +6,12 @@ of the time it takes to make a network. The layers below say it themselves.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
@@ -32,16 +36,24 @@ STATIC = frozenset({
 """Exact classes whose `compute_output_shape` tells what a trace would."""
 
 _TRACE = "_infer_output_signature"
+_ADD = "add_weight"
 _KERAS_TENSOR = type(keras.Input((1,)))
 
 
-def call(layer: keras.layers.Layer, args: Any, kwargs: Any) -> Any:
+def call(
+    layer: keras.layers.Layer,
+    args: Any,
+    kwargs: Any,
+    values: list[npt.NDArray[Any]] | None = None,
+) -> Any:
     """Calls a layer on symbolic tensors.
 
     Args:
         layer: Any; one that is not `STATIC`, or called in an unusual way, is traced.
         args: Of the call.
         kwargs: Of the call.
+        values: What the layer's weights are to hold, in their order. Those that a
+            layer told here makes are taken out; what is left is for the caller to set.
 
     Returns:
         What `layer(*args, **kwargs)` does: the same shapes, names and graph.
@@ -51,7 +63,7 @@ def call(layer: keras.layers.Layer, args: Any, kwargs: Any) -> Any:
 
     def told(inputs: Any, args: Any, kwargs: Any, masks: Any) -> Any:
         del masks
-        with keras.backend.name_scope(layer._name_scope()):
+        with keras.backend.name_scope(layer._name_scope()), _filled(layer, values):
             layer._maybe_build(inputs)
         shapes = tf.nest.map_structure(lambda x: x.shape, inputs)
         shape = layer.compute_output_shape(shapes)
@@ -64,6 +76,26 @@ def call(layer: keras.layers.Layer, args: Any, kwargs: Any) -> Any:
         return layer(*args, **kwargs)
     finally:
         object.__delattr__(layer, _TRACE)
+
+
+@contextmanager
+def _filled(
+    layer: keras.layers.Layer, values: list[npt.NDArray[Any]] | None
+) -> Generator[None, None, None]:
+    """Has a layer make its weights with values: drawing others takes as long again."""
+    make = layer.add_weight
+
+    def add(name: Any = None, shape: Any = None, **options: Any) -> Any:
+        if values and np.shape(values[0]) == tuple(shape):
+            value = values.pop(0)
+            options["initializer"] = lambda *_, **__: value
+        return make(name, shape, **options)
+
+    object.__setattr__(layer, _ADD, add)
+    try:
+        yield
+    finally:
+        object.__delattr__(layer, _ADD)
 
 
 def _is_static(layer: keras.layers.Layer, args: Any, kwargs: Any) -> bool:

@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from network_pruning.graph import Call, Descend, check_walkable, replay
 from network_pruning.pruning import static_calls
-from network_pruning.pruning.slices import sliced_weights
+from network_pruning.pruning.slices import sliced_shapes, sliced_weights
 from network_pruning.pruning.units import LayerChannels, find_groups
 from network_pruning.types import BoolArray, FloatArray, Masks
 
@@ -46,6 +46,7 @@ class _Surgeon:
         self.vector = vector
         self.layers: dict[int, tuple[keras.layers.Layer, keras.layers.Layer]] = {}
         self.models: dict[int, keras.Model] = {}
+        self.values: dict[int, list[FloatArray]] = {}
 
     def rebuild(self, model: keras.Model) -> keras.Model:
         """Returns the narrower model, weights not yet copied."""
@@ -68,13 +69,15 @@ class _Surgeon:
 
     def _apply(self, call: Call, args: Any, kwargs: Any) -> Any:
         layer = call.layer
+        channels = self.channels.get(id(layer))
         if id(layer) not in self.layers:
             self.layers[id(layer)] = (layer, self._remade(call.path, layer))
-        channels = self.channels.get(id(layer))
+            self.values[id(layer)] = sliced_weights(layer, channels, self.vector)
         if channels is not None and channels.rule and channels.rule.narrow_call:
             kept = self.vector[channels.inputs], self.vector[channels.outputs]
             args, kwargs = channels.rule.narrow_call(args, kwargs, *kept)
-        return static_calls.call(self.layers[id(layer)][1], args, kwargs)
+        new, values = self.layers[id(layer)][1], self.values[id(layer)]
+        return static_calls.call(new, args, kwargs, values)
 
     def _remade(self, path: str, layer: keras.layers.Layer) -> keras.layers.Layer:
         try:
@@ -109,20 +112,27 @@ class _Surgeon:
         return self.models[id(model)](*args, **kwargs)
 
     def copy_weights(self) -> None:
-        """Fills the new layers with slices of the old weights.
+        """Fills the new layers that were not made with slices of the old weights.
 
         Raises:
             ValueError: If a slice does not fit its new layer: a wrong layer rule.
         """
-        pairs: list[tuple[tf.Variable, FloatArray]] = []
         for old, new in self.layers.values():
-            values = sliced_weights(old, self.channels.get(id(old)), self.vector)
+            channels = self.channels.get(id(old))
+            cut = [list(s) for s in sliced_shapes(old, channels, self.vector)]
             shapes = [list(weight.shape) for weight in new.weights]
-            if shapes != [list(value.shape) for value in values]:
+            if shapes != cut:
                 raise ValueError(
-                    f"layer {old.name!r}: its cut weights have the shapes "
-                    f"{[list(v.shape) for v in values]}, the new layer expects "
-                    f"{shapes}; mend the rule of {type(old).__name__}."
+                    f"layer {old.name!r}: its cut weights have the shapes {cut}, the "
+                    f"new layer expects {shapes}; mend the rule of "
+                    f"{type(old).__name__}."
                 )
-            pairs += zip(new.weights, values, strict=True)
-        keras.backend.batch_set_value(pairs)
+            if self.values[id(old)]:
+                assign(new, sliced_weights(old, channels, self.vector))
+
+
+def assign(layer: keras.layers.Layer, values: list[FloatArray]) -> None:
+    """Fills a layer's weights, in the order of `layer.weights`."""
+    keras.backend.batch_set_value(list(zip(layer.weights, values, strict=True)))
+    if isinstance(layer, keras.layers.Normalization):
+        layer.finalize_state()  # It computes with copies of its weights.

@@ -1,7 +1,8 @@
 """One-shot pruning of single weights: masks by magnitude over the hidden kernels.
 
 The kernels of the output layers, those whose outputs reach the model's outputs without
-another mixer in between, are never pruned.
+another mixer in between, are never pruned. A subclassed model does not show which they
+are: there every kernel is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Call, leaf_layers, replay
+from network_pruning.graph import (
+    Call,
+    is_subclassed,
+    leaf_layers,
+    owned_layers,
+    replay,
+)
 from network_pruning.pruning import masks as arithmetic
 from network_pruning.pruning.layer_rules import rule_of
 from network_pruning.pruning.surgery import shrink
@@ -22,7 +29,6 @@ from network_pruning.pruning.units import find_groups
 from network_pruning.types import BoolArray, FloatArray, Masks
 
 logger = logging.getLogger(__name__)
-KERNEL = "kernel"
 
 
 def hidden_mixers(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -30,23 +36,41 @@ def hidden_mixers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
     Returns:
         Layer by path, in graph order. Layers without a rule are left out, and logged
-        where they have a kernel.
+        where they have weights like a kernel.
 
     Raises:
-        ValueError: If the model has no graph to walk.
+        ValueError: If the model has no graph to walk, and is not subclassed and built.
     """
     found = {}
-    last = _output_mixers(model)
-    for path, layer in leaf_layers(model):
+    last = set() if is_subclassed(model) else _output_mixers(model)
+    for path, layer in _layers(model):
         rule = rule_of(layer)
-        if rule is None and hasattr(layer, KERNEL):
+        if rule is None and any(w.shape.rank > 1 for w in layer.trainable_weights):
             logger.warning(
-                "%s: the kernel is not pruned, there is no rule for %s.",
+                "%s: its weights are not pruned, there is no rule for %s.",
                 *(path, type(layer).__name__),
             )
         elif rule is not None and rule.role == "mixer" and id(layer) not in last:
             found[path] = layer
     return found
+
+
+def _layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
+    """Lists the layers that may have kernels.
+
+    Returns:
+        (path, layer), in order.
+
+    Raises:
+        ValueError: If the model has no graph to walk, and is not subclassed and built.
+    """
+    if not is_subclassed(model):
+        return leaf_layers(model)
+    if not model.built:
+        raise ValueError(
+            f"model {model.name!r} has no weights yet: call it on a batch first."
+        )
+    return owned_layers(model)
 
 
 def _output_mixers(model: keras.Model) -> set[int]:
@@ -98,7 +122,9 @@ def weight_masks(
     """Chooses the weights to keep: the largest magnitudes of the hidden kernels.
 
     Args:
-        model: Functional or Sequential tf_keras model.
+        model: Functional or Sequential tf_keras model; or a subclassed one, built, of
+            which all kernels are taken that layers with a rule hold, the last one's
+            too: drop its mask, or it is pruned like the others.
         sparsity: Share of the weights to remove, in [0, 1).
         scope: "layer" removes the share from each kernel; "global" from all together,
             at least one weight of each stays.
@@ -127,19 +153,20 @@ def prune_weights(
     """Sets the smallest weights of the hidden kernels to zero, in a copy.
 
     Args:
-        model: Functional or Sequential tf_keras model; left as it is.
+        model: Functional or Sequential tf_keras model; left as it is, unless it is
+            `into`. A subclassed one is pruned in place alone: `into=model`.
         sparsity: Share of the weights to remove, in [0, 1); or give `masks`.
         scope: "layer" or "global", see `weight_masks`.
         masks: By kernel path, bool [kernel.shape]; kernels not named stay whole.
         into: What an earlier call returned for this model, unchanged since: its
-            kernels are overwritten instead of building another copy.
+            kernels are overwritten instead of building another copy. Or the model.
 
     Returns:
         An ordinary functional model with the same layers, and zeros.
 
     Raises:
         ValueError: If not exactly one of sparsity and masks is given, or a value is out
-            of range, or a mask does not fit.
+            of range, or a mask does not fit, or the model cannot be copied.
     """
     if (sparsity is None) == (masks is None):
         raise ValueError(
@@ -148,6 +175,11 @@ def prune_weights(
         )
     if masks is None:
         masks = weight_masks(model, float(sparsity or 0), scope)
+    if is_subclassed(model) and into is not model:
+        raise ValueError(
+            f"model {model.name!r} is a subclassed {type(model).__name__}, no copy can "
+            "be made: pass into=model to prune it in place."
+        )
     checked = _checked_kernels(model, masks)
     copy = shrink(model, {}) if into is None else into
     kernels = _kernels(copy)
@@ -159,7 +191,7 @@ def prune_weights(
 def _kernels(model: keras.Model) -> dict[str, tf.Variable]:
     return {
         f"{path}/{name}": getattr(layer, name)
-        for path, layer in leaf_layers(model)
+        for path, layer in _layers(model)
         for name in kernel_names(layer)
     }
 

@@ -183,3 +183,19 @@ def test_multi_label_batches():
     _, labels = collect(dataset.batches("test", 3))
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, attributes[dataset.split_indices["test"]])
+
+
+def test_fewer_images_to_learn_from_are_other_data():
+    parts = {
+        split: (np.random.default_rng(n).random((n, 2, 2, 1), np.float32), np.arange(n))
+        for split, n in {"train": 6, "valid": 2, "test": 3}.items()
+    }
+    rows = {"train": np.arange(6) + 4}
+    whole = ArrayDataset("few", parts, num_classes=6, split_indices=rows)
+    fewer = whole.with_train(4)
+    np.testing.assert_array_equal(fewer.x_train, whole.x_train[:4])
+    assert [fewer.size(split) for split in ("train", "valid", "test")] == [4, 2, 3]
+    assert fewer.split_indices["train"].tolist() == [4, 5, 6, 7]
+    assert fewer.fingerprint != whole.fingerprint
+    with pytest.raises(ValueError, match="num_train: got 7, expected 1 to 6"):
+        whole.with_train(7)

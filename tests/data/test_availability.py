@@ -3,7 +3,6 @@ from __future__ import annotations
 import http.server
 import socket
 import threading
-import time
 
 import pytest
 
@@ -119,10 +118,9 @@ def test_silent_host(monkeypatch):
 def test_name_lookup_that_hangs(monkeypatch):
     monkeypatch.setattr(availability, "PROBE_LIMIT_SECONDS", 0.2)
     release = threading.Event()
-    monkeypatch.setattr(availability, "_ask", lambda url: release.wait(20) and "")
-    start = time.monotonic()
+    monkeypatch.setattr(availability, "_ask", lambda url: release.wait() and "")
+    # Would hang for ever if it waited for the answer.
     assert availability.probe("http://slow") == "no answer within 0.2 seconds"
-    assert time.monotonic() - start < 2
     release.set()
 
 

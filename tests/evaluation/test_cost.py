@@ -16,7 +16,9 @@ from tensorflow.python.framework.convert_to_constants import (
 from tf_keras.src.saving import saving_lib
 
 from models import build
+from network_pruning import keep_units, score_units, shrink
 from network_pruning.evaluation import cost, metrics
+from network_pruning.pruning.widths import Widths
 
 layers = keras.layers
 
@@ -228,6 +230,38 @@ def test_an_open_shape_gives_none(caplog):
     model = keras.Model(inputs, layers.Conv2D(2, 3, name="first")(inputs))
     assert cost.count_macs(model) is None
     assert "first has open shapes" in caplog.text
+
+
+def open_inside(inputs):
+    """A part of open height and width, called on images and on their quarters."""
+    part_inputs = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="c1")(part_inputs)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(tf.nn.relu(x))
+    part = keras.Model(part_inputs, layers.Conv2D(3, 1, name="c2")(x), name="part")
+    once, again = part(inputs), part(layers.AveragePooling2D()(inputs))
+    ends = [layers.GlobalAveragePooling2D()(x) for x in (once, again)]
+    return keras.Model(inputs, layers.Dense(5, name="d")(layers.Concatenate()(ends)))
+
+
+def test_a_part_of_open_shape_counts_by_what_it_is_called_on():
+    model = open_inside(keras.Input((8, 12, 3)))
+    at = {
+        (h, w): 27 * 4 * h * w + (9 * 4 + 4 * 3) * (h - 2) * (w - 2)
+        for h, w in ((8, 12), (4, 6))
+    }
+    assert cost.count_macs(model) == sum(at.values()) + 6 * 5
+    widths = Widths(model)
+    half = {"part/c1": np.arange(4) < 2}
+    assert widths.macs(half) == sum(at.values()) // 2 + 6 * 5
+    scores = score_units(model, "l1")
+    masks = keep_units(scores, budget={"macs": 0.6}, model=model)
+    assert widths.macs(masks) <= 0.6 * widths.macs({})
+    assert cost.count_macs(shrink(model, masks)) == widths.macs(masks)
+
+
+def test_a_network_open_outside_stays_without_a_number(caplog):
+    assert cost.count_macs(open_inside(keras.Input((None, 12, 3)))) is None
+    assert "part/c1 has open shapes" in caplog.text
 
 
 def test_sizes_leave_the_optimizer_out():

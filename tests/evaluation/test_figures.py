@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from network_pruning.evaluation import figures
+from network_pruning.evaluation import figures, metrics
 
 RNG = np.random.default_rng(0)
 K = [0.0, 0.5, 0.9]
@@ -14,6 +14,10 @@ HISTORY = {
     for name in ("loss", "val_loss", "accuracy", "val_accuracy")
 }
 SCORES = {"c1": ([0.1, 0.3, 0.2], [0.01, 0.02, 0.03]), "f6": ([1.0, 2.0], None)}
+RELIABLE = {
+    name: metrics.reliability(scale * RNG.normal(size=(50, 3)), RNG.integers(0, 3, 50))
+    for name, scale in (("timid", 0.1), ("bold", 9.0))
+}
 DRAW = {
     "training": lambda path: figures.training_curves(HISTORY, path),
     "weights": lambda path: figures.weight_histograms(KERNELS, 0.25, path),
@@ -32,6 +36,7 @@ DRAW = {
     "correlations": lambda path: figures.switch_correlations(
         {"c1": {"dirichlet": [-0.5, -0.1], "generalised dirichlet": [-0.2, 0.4]}}, path
     ),
+    "reliability": lambda path: figures.reliability(RELIABLE, path),
     "sparsity": lambda path: figures.sparsity_buys(
         K, {"dense": [3, 3, 3], "CSR": [6, 3, 1]}, {"dense, NumPy": [1, 1, 1]}, path
     ),
@@ -68,6 +73,19 @@ def test_the_users_settings_neither_count_nor_change(tmp_path):
         DRAW["training"](tmp_path / "b.png")
         assert mpl.rcParams["font.size"] == 30
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_the_reliability_diagram_has_the_bins_that_are_not_empty(tmp_path, drawn):
+    DRAW["reliability"](tmp_path / "a.png")
+    left, right = drawn
+    diagonal, *lines = left.lines
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    for line, (name, curve) in zip(lines, RELIABLE.items(), strict=True):
+        there = curve.share > 0
+        assert 0 < there.sum() < 15 and line.get_label() == name
+        np.testing.assert_array_equal(line.get_xdata(), curve.confidence[there])
+        np.testing.assert_array_equal(line.get_ydata(), curve.accuracy[there])
+    assert sum(right.lines[1].get_ydata()) == pytest.approx(1)
 
 
 def test_the_training_figure_is_12_by_4_with_two_panels(tmp_path, drawn):

@@ -34,6 +34,20 @@ def test_accuracy_gives_a_tie_to_the_lowest_class():
     assert metrics.accuracy([[1.0, 1.0]], [1]) == 0.0
 
 
+def test_attributes_are_judged_one_by_one():
+    present = LOGITS + RNG.normal(size=LOGITS.shape) > 0.3
+    hits = [(z > 0) == y for z, y in zip(LOGITS.flat, present.flat, strict=True)]
+    assert metrics.attributes_accuracy(LOGITS, present) == sum(hits) / 1000
+    p = 1 / (1 + np.exp(-LOGITS.ravel()))
+    expected = log_loss(present.ravel(), p)
+    found = metrics.attributes_cross_entropy(LOGITS, present.astype(np.uint8))
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert metrics.attributes_cross_entropy([[1e4]], [[0]]) == 1e4
+    for labels in (present[:, :3], 2 * np.ones((200, 5)), LABELS):
+        with pytest.raises(ValueError, match="labels 0 or 1"):
+            metrics.attributes_accuracy(LOGITS, labels)
+
+
 @pytest.mark.parametrize("metric", [metrics.cross_entropy, metrics.nll])
 def test_cross_entropy_is_sklearns_log_loss(metric):
     p = np.array([softmax(row) for row in LOGITS])
@@ -61,6 +75,16 @@ def test_ece_on_a_hand_made_table_of_three_bins():
     labels = np.array([1, 0, 0, 0, 1])
     expected = 2 / 5 * 0.1 + 3 / 5 * (0.8 - 2 / 3)
     assert metrics.ece(logits, labels, bins=3) == pytest.approx(expected, abs=1e-12)
+
+
+def test_reliability_of_a_hand_made_table_of_three_bins():
+    logits, labels = logits_of([0.55, 0.65, 0.8, 0.9, 0.7]), np.array([1, 0, 0, 0, 1])
+    found = metrics.reliability(logits, labels, bins=3)
+    np.testing.assert_allclose(found.share, [0, 0.4, 0.6])
+    np.testing.assert_allclose(found.confidence, [np.nan, 0.6, 0.8])
+    np.testing.assert_allclose(found.accuracy, [np.nan, 0.5, 2 / 3])
+    gaps = found.share * np.abs(found.accuracy - found.confidence)
+    assert np.nansum(gaps) == pytest.approx(metrics.ece(logits, labels, bins=3))
 
 
 def test_ece_bins_are_open_below_and_closed_above():

@@ -11,12 +11,20 @@ from absl import flags
 
 import data
 import models
-from experiments import ranking
+from experiments import grids, ranking
+from experiments.grids import ROWS
 from experiments.ranking import RankingConfig
+from experiments.rankings import bars, summary
 from experiments.rankings import cells as made
-from experiments.rankings import summary
 from experiments.rankings.cells import AFTER, BEFORE, DENSE, Cell, Comparison
-from experiments.rankings.presets import CONTENDERS, PRESETS, RANDOM, SCRATCH, Preset
+from experiments.rankings.presets import (
+    CONTENDERS,
+    PRESETS,
+    RANDOM,
+    SCRATCH,
+    SCRATCH_LONG,
+    Preset,
+)
 from network_pruning import cli
 from network_pruning.criterion_flags import check_criterion
 from network_pruning.jobs.fit import FitPlan, fit
@@ -156,10 +164,7 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_does_nothing(
     keys = {(0, label, kept, AFTER, 0) for label in TINY.retrained for kept in WIDTHS}
     assert keys == {key for key in comparison.cells if key[3] == AFTER}
     assert {comparison.cells[key].epochs for key in keys} == {1}
-    before = (comparison.run.path / made.ROWS).read_bytes()
-    assert made.read(comparison.run) == sorted(
-        comparison.cells.values(), key=lambda cell: cell.key
-    )
+    before = (comparison.run.path / ROWS).read_bytes()
     with monkeypatch.context() as patched:
         for name in ("score_units", "fit", "predict_split", "shrink"):
             patched.setattr(made, name, None)
@@ -167,13 +172,13 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_does_nothing(
         again.rank()
         again.prune()
         again.retrain()
-    assert (comparison.run.path / made.ROWS).read_bytes() == before
+    assert (comparison.run.path / ROWS).read_bytes() == before
     # A cell that is missing is made again, the same.
     lost = (0, "l2", "5-3", BEFORE, 0)
     rest = [cell for key, cell in again.cells.items() if key != lost]
-    comparison.run.write_text(made.ROWS, made.write(rest))
+    comparison.run.write_text(ROWS, grids.text(Cell, rest))
     start().prune()
-    assert (comparison.run.path / made.ROWS).read_bytes() == before
+    assert (comparison.run.path / ROWS).read_bytes() == before
     references = RunDir(tmp_path / "references")
     ranking.publish("tiny", TINY, start(), references)
     text = capsys.readouterr().out
@@ -198,6 +203,26 @@ def test_a_part_of_the_seeds_is_published_as_a_part(start, tmp_path):
     assert [line["verdict"] for line in bars] == ["not run", "not run"]
 
 
+def test_published_cells_are_taken_over_from_equal_dense_networks_alone(
+    start, tmp_path, monkeypatch
+):
+    first = start()
+    first.prune()
+    published = list(first.cells.values())
+    first.run.remove(ROWS)
+    start().adopt(published)
+    assert sorted(start().cells.values(), key=lambda c: c.key) == sorted(
+        published, key=lambda c: c.key
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(made, "shrink", None)
+        start().prune()
+    first.run.remove(ROWS)
+    others = [dataclasses.replace(c, accuracy=c.accuracy / 2) for c in published]
+    start().adopt(others)
+    assert set(start().cells) == {(0, "none", "all", DENSE, 0)}
+
+
 def test_rankings_of_another_network_are_refused(start, trained, tmp_path):
     comparison = start()
     comparison.ranking(0, "l2", comparison.dense(0))
@@ -214,10 +239,10 @@ def test_a_dense_network_that_is_not_trained_is_said(start):
 @pytest.mark.parametrize("text", ["", "seed\n", "header\n1,2\n"])
 def test_damaged_rows_are_said(start, text):
     comparison = start()
-    header = ",".join(made.HEADER)
-    comparison.run.write_text(made.ROWS, text.replace("header", header))
+    header = grids.text(Cell, []).strip()
+    comparison.run.write_text(ROWS, text.replace("header", header))
     with pytest.raises(DamagedFile, match="rows.csv is damaged"):
-        start()
+        start().prune()
 
 
 def cell(seed, contender, accuracy, stage=BEFORE, kept="5-3", draw=0):
@@ -238,6 +263,55 @@ def test_errors_are_means_over_seeds_of_the_mean_draw():
     assert "| random | 35.00 ± 7.07 |" in text
     assert "10.00 ± 0.00 (one seed)" in text
     assert "sd over seeds 0, 1;" in text
+    noted = summary.markdown("tiny", TINY, some, "2026-01-01", "a copy of it")
+    assert "on valid. Data: a copy of it.\n" in noted
+    lines = summary.ledger_lines("tiny", TINY, some, "2026-01-01", "a copy of it")
+    assert {line.table for line in lines} == {"tiny (a copy of it)"}
+
+
+def test_a_budget_is_held_against_the_dense_network_and_every_rival():
+    half = dataclasses.replace(
+        TINY,
+        keeps=(),
+        bars={},
+        budget={"macs": 0.5},
+        dense_bar=11.0,
+        drop_bar=1.0,
+        seeds=(0, 1),
+    )
+    found = {
+        ("none", DENSE, "all"): (0.90, 0.90),
+        ("l2", AFTER, "macs:0.5"): (0.893, 0.891),
+        (RANDOM, AFTER, "macs:0.5"): (0.88, 0.89),
+        (SCRATCH, AFTER, "macs:0.5"): (0.893, 0.891),
+        (SCRATCH_LONG, AFTER, "macs:0.5"): (0.90, 0.90),
+    }
+    some = [
+        cell(seed, contender, value, stage, kept)
+        for (contender, stage, kept), values in found.items()
+        for seed, value in enumerate(values)
+    ]
+    # The best on valid is l2.
+    some = [
+        dataclasses.replace(one, valid_accuracy=0.6) if one.contender == "l2" else one
+        for one in some
+    ]
+    lines = {line.metric: line for line in bars.lines("half", half, some, "today")}
+    said = {name.split()[-1]: line.verdict for name, line in lines.items()}
+    assert said == {
+        **{"%": "met", "dense": "met", RANDOM: "met", SCRATCH: "missed"},
+        "epochs": "missed",
+    }
+    fall = lines["test error % retrained, above dense"]
+    assert (fall.ours_mean, fall.published) == ("0.8000", "1")
+    assert float(fall.ours_sd) == pytest.approx(np.std([0.7, 0.9], ddof=1), abs=1e-4)
+    few = [one for one in some if one.seed == 0]
+    assert {line.seeds for line in bars.lines("half", half, few, "today")} == {"", "0"}
+    larger = [*some, dataclasses.replace(some[-1], params=1_234)]
+    page = summary.markdown("half", half, larger, "today")
+    assert "\n10 to 1,234 parameters, 20 MACs.\n" in page
+    verdicts = {line.verdict for line in bars.lines("half", half, few, "today")}
+    assert verdicts == {"no bar", "not run"}
 
 
 def test_spearman_equals_its_slow_twin():

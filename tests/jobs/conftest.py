@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +18,10 @@ import data
 import models
 from data.arrays import ArrayDataset
 from network_pruning.configs import SweepConfig
-from network_pruning.runs import RunDir
+from network_pruning.evaluation import cost
+from network_pruning.graph import fingerprint
+from network_pruning.runs import RunDir, lock
+from network_pruning.training import Trainer
 
 TINY = {
     "dataset": "uci_digits",
@@ -58,9 +63,45 @@ def run_job(load_data):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory, run_job):
+def made_once(tmp_path_factory):
+    """Makes a folder once for all test processes: made_once(name, make) -> its path."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+
+    def ask(name, make):
+        folder, done = home / name, home / f"{name}.done"
+        with lock(home / f"{name}.lock", wait=True):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def convert_once():
+    """`cost._converted`, equal networks converted once: their bytes are equal too."""
+    convert, known = cost._converted, {}
+
+    def converted(model, int8=False, representative=None):
+        images = b"" if representative is None else representative.tobytes()
+        names = model.name, *model.input_names, *model.output_names
+        key = fingerprint(model), names, int8, hashlib.sha256(images).hexdigest()
+        if key not in known:
+            known[key] = convert(model, int8=int8, representative=representative)
+        return known[key]
+
+    return converted
+
+
+@pytest.fixture(scope="session")
+def tiny_run(made_once, run_job, convert_once):
     """The folder of the finished tiny run; not to be written to."""
-    return run_job(tmp_path_factory.mktemp("results"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cost, "_converted", convert_once)
+        return made_once("tiny-results", run_job) / TINY["experiment_id"]
 
 
 @pytest.fixture(scope="session")
@@ -93,9 +134,9 @@ def copy(tiny_run, tmp_path):
 
 
 @pytest.fixture
-def bare(monkeypatch):
+def bare(monkeypatch, convert_once):
     """Leaves out what takes long and is not looked at: latencies and pictures."""
-    from network_pruning.evaluation import cost, figures
+    from network_pruning.evaluation import figures
     from network_pruning.evaluation.latency import Latency
 
     def dot(*words):
@@ -106,6 +147,14 @@ def bare(monkeypatch):
     fields = {field.name: 1.0 for field in dataclasses.fields(Latency)}
     latency = Latency(**(fields | {"threads": 1}))
     monkeypatch.setattr(cost, "measure", lambda *words, **options: latency)
+    monkeypatch.setattr(cost, "_converted", convert_once)
+
+
+@pytest.fixture
+def light(bare, monkeypatch):
+    """Leaves out the files of other formats and the compiling as well."""
+    monkeypatch.setattr(cost, "_converted", lambda *words, **options: b"none")
+    monkeypatch.setattr(Trainer, "jit_pays", False)
 
 
 @pytest.fixture
@@ -175,15 +224,17 @@ def small_digits(load_data):
 
 
 @pytest.fixture(scope="session")
-def conv_file(tmp_path_factory, small_digits):
+def conv_file(made_once, small_digits):
     """A small trained network of two groups in a file; not to be written to."""
     from tests.jobs.cutting import make_conv
 
-    network = make_conv()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(0.01), loss)
-    split = small_digits.x_train, small_digits.y_train
-    network.fit(*split, batch_size=64, epochs=6, verbose=0)
-    path = tmp_path_factory.mktemp("networks") / "conv.keras"
-    network.save(path)
-    return path
+    def make(folder):
+        network = make_conv()
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        network.compile(keras.optimizers.Adam(0.01), loss)
+        split = small_digits.x_train, small_digits.y_train
+        network.fit(*split, batch_size=64, epochs=6, verbose=0)
+        folder.mkdir(exist_ok=True)
+        network.save(folder / "conv.keras")
+
+    return made_once("networks", make) / "conv.keras"

@@ -79,10 +79,10 @@ def test_a_first_try_that_trained_nothing_leaves_its_name_free(tmp_path, command
     images = tmp_path / "images.npz"
     words = [f"--output_dir={tmp_path}", "--experiment_id=mine", f"--dataset={images}"]
     images.write_bytes(b"no archive")
-    assert command(*words)[0] == 1
+    assert command(*words)[0] == 2
     assert (tmp_path / "mine/config.json").exists()
     code, line = command(*words, "--epochs=3")
-    assert code == 1
+    assert code == 2
     assert "is no .npz" in line
     assert json.loads((tmp_path / "mine/config.json").read_text())["epochs"] == 3
 
@@ -102,7 +102,7 @@ def test_a_damaged_dataset_is_said(tmp_path, command):
     np.savez(path, x_train=np.zeros((60, 3, 3), np.uint8), y_train=np.arange(60) % 3)
     path.write_bytes(path.read_bytes()[:-100])
     code, line = command(f"--dataset={path}", f"--output_dir={tmp_path}")
-    assert code == 1
+    assert code == 2
     assert line.startswith(f"error: {path}: damaged or truncated")
 
 

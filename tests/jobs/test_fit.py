@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.evaluation import metrics
@@ -11,7 +12,7 @@ from network_pruning.evaluation.predict import predict_split
 from network_pruning.jobs import fit as fit_module
 from network_pruning.jobs.trainings import FILES, best_epoch, finished
 from network_pruning.runs import RunDir
-from network_pruning.training import DivergedError
+from network_pruning.training import DivergedError, Trainer
 from tests.jobs.fitting import FOLDER, PLAN, Stopped, make_network, stop, train
 
 
@@ -131,7 +132,7 @@ def test_another_seed_is_another_training(few_digits, run, undisturbed):
 class Streamed:
     """The same data, not in memory."""
 
-    in_memory = False
+    in_memory = multi_label = False
 
     def __init__(self, data):
         self.size, self.batches = data.size, data.batches
@@ -156,6 +157,57 @@ def test_streamed_data_resume_the_same(few_digits, run):
     resumed = train(streamed, run, plan)
     other = RunDir(run.path / "other")
     assert_same(run, resumed, (other, train(streamed, other, plan)))
+
+
+class Recalling(Trainer):
+    """Also compares with stored targets, by a scale that it learns."""
+
+    TOLD = ("loss", "gap")
+
+    def __init__(self, *words):
+        super().__init__(*words)
+        self.scale = self.add_weight("scale", (), initializer="ones")
+
+    @property
+    def state(self):
+        return [*super().state, self.scale]
+
+    def train_step(self, data):
+        images, labels, targets = data
+
+        def judge():
+            found = self.scale * self.call(images, training=True)
+            gap = tf.reduce_mean((found - targets) ** 2, axis=1)
+            return gap, {"gap": gap}
+
+        return self.learn(judge)
+
+
+def test_another_trainer_with_targets_resumes_the_same(few_digits, run):
+    plan = dataclasses.replace(PLAN, epochs=2)
+    targets = 3 * np.eye(10, dtype=np.float32)[few_digits.y_train]
+    options = {"make_trainer": Recalling, "targets": targets}
+    with pytest.raises(Stopped):
+        train(few_digits, run, plan, on_epoch=stop, **options)
+    resumed = train(few_digits, run, plan, **options)
+    other = RunDir(run.path / "other")
+    assert_same(run, resumed, (other, train(few_digits, other, plan, **options)))
+    assert set(resumed.history[0]) >= {"loss", "gap", "val_loss", "val_accuracy"}
+    assert resumed.history[1]["gap"] < resumed.history[0]["gap"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"augment": "shift"}, {"distribute": "mirrored"}, None]
+)
+def test_targets_that_cannot_follow_their_examples_are_refused(few_digits, run, change):
+    data = few_digits if change else Streamed(few_digits)
+    targets = np.zeros((128, 10), np.float32)
+    plan = dataclasses.replace(PLAN, **(change or {}))
+    with pytest.raises(ValueError, match="targets: stored ones need") as caught:
+        train(data, run, plan, targets=targets)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="got 127 rows, expected 128"):
+        train(few_digits, run, targets=targets[1:])
 
 
 def history(losses, accuracies):

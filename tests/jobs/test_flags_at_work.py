@@ -99,7 +99,7 @@ def test_the_command_judges_files_and_their_options(tmp_path, command):
 
 
 def test_a_criterion_ranks_once_and_never_sees_the_test_split(
-    tmp_path, run_job, bare, monkeypatch
+    tmp_path, run_job, light, monkeypatch
 ):
     calls = []
 
@@ -127,7 +127,7 @@ def test_a_criterion_ranks_once_and_never_sees_the_test_split(
 
 
 @pytest.mark.slow
-def test_seeds_that_end_at_different_epochs_share_a_figure(tmp_path, run_job, bare):
+def test_seeds_that_end_at_different_epochs_share_a_figure(tmp_path, run_job, light):
     folder = run_job(
         tmp_path,
         experiment_id="patient",

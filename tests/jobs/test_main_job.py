@@ -205,7 +205,7 @@ def test_several_seeds_give_means_and_deviations(copy, run_job, bare):
             assert sd == f"{np.std(values, ddof=1):.4f}"
 
 
-def test_fine_tuning_adds_what_was_there_before_it(copy, run_job, digits, bare):
+def test_fine_tuning_adds_what_was_there_before_it(copy, run_job, digits, light):
     folder = run_job(
         copy.parent,
         experiment_id="tuned",

@@ -10,7 +10,8 @@ import tf_keras as keras
 
 from network_pruning.evaluation import cost, tflite
 from network_pruning.jobs import choices, fit
-from network_pruning.pruning.criteria import CRITERIA
+from network_pruning.jobs.rankings import Ranking
+from network_pruning.pruning.criteria import CRITERIA, score_units
 from network_pruning.runs import RunDir, hold_run
 from tests.jobs.cutting import CONV, masked, slow_accuracy, widths
 from tests.jobs.fitting import Stopped
@@ -22,12 +23,6 @@ SLOW = pytest.mark.slow
 @pytest.fixture
 def conv(conv_file, tmp_path):
     return (f"--model={conv_file}", *CONV, f"--output_dir={tmp_path}")
-
-
-@pytest.fixture
-def light(monkeypatch):
-    """Leaves out the files of other formats: they take long."""
-    monkeypatch.setattr(cost, "_converted", lambda *words, **options: b"none")
 
 
 def cut_in(place):
@@ -156,7 +151,7 @@ def test_a_budget_that_cannot_be_met_is_said_before_anything_is_cut(
     conv, prune, light, tmp_path, steps
 ):
     code, line = prune(*conv, "--budget=macs:0.01", f"--steps={steps}")
-    assert code == 1
+    assert code == 2
     assert "of the dense macs remains (allowed 0.01) with one unit" in line
     assert not list(tmp_path.rglob("masks.npz"))
 
@@ -212,8 +207,70 @@ def test_other_scores_in_the_same_file_are_another_cut(
     assert files_of(first) == before
     assert len(list(tmp_path.rglob("prune-*/pruned.keras"))) == 2
     code, line = prune(*words, "--run_name=mine")
-    assert code == 1
+    assert code == 2
     assert "mine holds a cut of another network, or of other settings" in line
+
+
+SHAPLEY = (
+    "--criterion=shapley",
+    "--criterion_options=samples=400,images=60",
+)
+
+
+@pytest.mark.parametrize("cut", ["--keep=5,7", "--sparsity=0.17"])
+def test_sampling_ends_when_the_cut_is_decided(
+    conv, prune, light, tmp_path, small_digits, conv_file, cut, in_process
+):
+    assert prune(*conv, *SHAPLEY, cut) == (0, "")
+    folder = cut_in(tmp_path)
+    ranking = Ranking.load(RunDir(folder / "step-1"))
+    assert ranking.asked.options["kept"] == {"c1": 5, "f2": 7}
+    drawn = {g: (s.samples, s.decided) for g, s in ranking.scores.items()}
+    assert any(decided and samples < 400 for samples, decided in drawn.values())
+    assert all(decided or samples == 400 for samples, decided in drawn.values())
+    options = {"samples": 400, "images": 60, "kept": {"c1": 5, "f2": 7}}
+    alone = score_units(load(conv_file), "shapley", small_digits, **options)
+    report = (folder / "report.md").read_text()
+    for name, scores in ranking.scores.items():
+        np.testing.assert_allclose(scores.values, alone[name].values, rtol=1e-4)
+        how = "is decided" if scores.decided else "is not decided"
+        line = f"ranked for cut 1: {name}: {scores.samples} samples, the cut {how}"
+        assert line in in_process.out
+        assert f"- {line}" in report
+        error = scores.standard_error
+        assert (error is not None) and np.isfinite(error).all()
+
+
+def test_a_group_that_would_be_emptied_keeps_a_unit_and_it_is_said(
+    conv, prune, light, tmp_path, in_process
+):
+    said = "1: f2: 1 of 8 units stays, no layer can be emptied"
+    assert prune(*conv, "--sparsity=0.9", "--scope=global", "--plan") == (0, "")
+    assert said in in_process.out
+    assert prune(*conv, "--sparsity=0.9", "--scope=global") == (0, "")
+    assert said in in_process.out
+    assert f"- cut {said}" in (cut_in(tmp_path) / "report.md").read_text()
+    assert prune(*conv, "--keep=3,1", "--plan") == (0, "")
+    assert "emptied" not in in_process.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--criterion=shapley", "--criterion_options=samples=4,images=20"),
+        ("--criterion=shapley", "--criterion_options=estimator=exact,images=20"),
+        ("--criterion=l1",),
+    ],
+)
+def test_where_no_counts_are_known_all_samples_are_drawn(
+    conv, prune, light, tmp_path, words, in_process
+):
+    which = "--keep=3,3" if "exact" in words[-1] else "--budget=params:0.5"
+    assert prune(*conv, *words, which, "--plan") == (0, "")
+    ranking = Ranking.load(RunDir(cut_in(tmp_path) / "step-1"))
+    assert "kept" not in ranking.asked.options
+    assert {scores.decided for scores in ranking.scores.values()} == {None}
+    assert "the cut is" not in in_process.out
 
 
 def test_scores_of_another_model_or_split_are_refused(
@@ -224,14 +281,14 @@ def test_scores_of_another_model_or_split_are_refused(
     given = [f"--scores={scores}", "--keep=3,3"]
     for flag in ("--num_valid=99", "--split=first", "--input_range=-1,1"):
         code, line = prune(*conv, *given, flag)
-        assert code == 1
+        assert code == 2
         assert f"{scores} was made on other images or another split" in line
     network = load(conv_file)
     network.set_weights([0.5 * weight for weight in network.get_weights()])
     network.save(tmp_path / "other.keras")
     other = (f"--model={tmp_path}/other.keras", *conv[1:])
     code, line = prune(*other, *given)
-    assert code == 1
+    assert code == 2
     assert f"{scores} ranks another network" in line
     assert "python -m network_pruning.rank --criterion=mean_activation" in line
     assert not list(tmp_path.rglob("masks.npz"))
@@ -248,7 +305,7 @@ def test_scores_of_one_group_cut_no_other(conv, rank, prune, light, tmp_path):
     assert rank(*conv, "--criterion=l2", "--layer=f2") == (0, "")
     (scores,) = tmp_path.rglob("rank-*/scores.npz")
     code, line = prune(*conv, f"--scores={scores}", "--keep=3,3")
-    assert code == 1
+    assert code == 2
     assert "keep: got 3 for group c1, which the scores do not rank" in line
     words = [f"--scores={scores}", "--keep=6,3", "--run_name=mine"]
     assert prune(*conv, *words) == (0, "")
@@ -352,7 +409,7 @@ def test_a_file_that_cannot_be_made_is_said_and_all_else_is_there(
 ):
     monkeypatch.setattr(cost, "_converted", lambda *words, **options: None)
     code, line = prune(*conv, "--keep=3,4", "--export=tflite")
-    assert code == 1
+    assert code == 2
     assert "export: the network has no tflite form" in line
     folder = cut_in(tmp_path)
     assert {"report.md", "results.csv", "pruned.keras"} <= set(files_of(folder))
@@ -362,37 +419,36 @@ PUBLISHED = "keep: got 3 numbers, expected 2: the 2 groups are c1 (6), f2 (8)"
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("words", "message"),
     [
-        ([], 2, "got no cut, expected exactly one of --keep, --sparsity, --budget"),
-        (["--keep=1,1", "--sparsity=0"], 2, "got --keep and --sparsity, expected"),
-        (["--keep=0,3"], 2, "keep: got (0, 3), expected at least one unit"),
-        (["--keep=7,3"], 1, "keep: got 7 for group c1, expected 1 to its 6 units"),
-        (["--keep=3"], 1, "keep: got 1 numbers, expected 2: the 2 groups are c1 (6)"),
-        (["--keep=3,4,5,6"], 1, "keep: got 4 numbers, expected 2: the 2 groups"),
-        (["--keep=3,4,9"], 1, PUBLISHED),
-        (["--keep=3,4,9"], 1, "one number more, which was never read: --keep=3,4"),
-        (["--sparsity=1"], 2, "sparsity: got 1.0, expected a share to remove in [0,1)"),
-        (["--budget=macs"], 2, "budget: got 'macs', expected cost:share"),
-        (["--budget=flops:0.5"], 2, "costs are params, macs, bytes, latency"),
-        (["--max_drop=2"], 2, "max_drop: got 2.0, expected a drop of accuracy"),
-        (["--keep=3,3", "--export=onnx"], 2, "export: got 'onnx', expected some of"),
-        (["--retrain"], 2, "retrain: got --retrain_epochs=0, expected at least 1"),
+        ([], "got no cut, expected exactly one of --keep, --sparsity, --budget"),
+        (["--keep=1,1", "--sparsity=0"], "got --keep and --sparsity, expected"),
+        (["--keep=0,3"], "keep: got (0, 3), expected at least one unit"),
+        (["--keep=7,3"], "keep: got 7 for group c1, expected 1 to its 6 units"),
+        (["--keep=3"], "keep: got 1 numbers, expected 2: the 2 groups are c1 (6)"),
+        (["--keep=3,4,5,6"], "keep: got 4 numbers, expected 2: the 2 groups"),
+        (["--keep=3,4,9"], PUBLISHED),
+        (["--keep=3,4,9"], "one number more, which was never read: --keep=3,4"),
+        (["--sparsity=1"], "sparsity: got 1.0, expected a share to remove in [0,1)"),
+        (["--budget=macs"], "budget: got 'macs', expected cost:share"),
+        (["--budget=flops:0.5"], "costs are params, macs, bytes, latency"),
+        (["--max_drop=2"], "max_drop: got 2.0, expected a drop of accuracy"),
+        (["--keep=3,3", "--export=onnx"], "export: got 'onnx', expected some of"),
+        (["--retrain"], "retrain: got --retrain_epochs=0, expected at least 1"),
         (
             ["--keep=3,3", "--run_name=../x"],
-            2,
             "run_name: got '../x', expected a plain",
         ),
-        (["--keep=3,3", "--scores=no"], 1, "scores: there is no no, expected what"),
-        (["--keep=3,3", "--image_size=9,9"], 1, "takes images 8x8x1, the dataset's"),
-        (["--keep=3,3", "--model=no.keras"], 2, "model: there is no no.keras"),
+        (["--keep=3,3", "--scores=no"], "scores: there is no no, expected what"),
+        (["--keep=3,3", "--image_size=9,9"], "takes images 8x8x1, the dataset's"),
+        (["--keep=3,3", "--model=no.keras"], "model: there is no no.keras"),
     ],
 )
 def test_unfit_flags_are_one_line_and_nothing_is_ranked(
-    conv, prune, light, tmp_path, words, code, message
+    conv, prune, light, tmp_path, words, message
 ):
     got, line = prune(*conv, *words)
-    assert (got, message in line) == (code, True), line
+    assert (got, message in line) == (2, True), line
     assert not list(tmp_path.rglob("*.npz"))
 
 
@@ -434,7 +490,7 @@ def test_a_network_without_a_unit_to_cut_is_said(prune, light, tmp_path):
     keras.Model(inputs, x, name="flat").save(tmp_path / "a.keras")
     words = [f"--model={tmp_path}/a.keras", *CONV, f"--output_dir={tmp_path}"]
     code, line = prune(*words, "--sparsity=0.5")
-    assert code == 1
+    assert code == 2
     assert "model 'flat' has no unit that can be cut (logits: " in line
 
 

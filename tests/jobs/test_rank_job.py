@@ -6,10 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from network_pruning.evaluation import metrics
 from network_pruning.jobs.rankings import Ranking
 from network_pruning.pruning.criteria import CRITERIA
+from network_pruning.pruning.selection import keep_units
+from network_pruning.pruning.sensitivity import RATIOS
 from network_pruning.runs import RunDir
 from tests.jobs import cutting
 from tests.jobs.cutting import CONV
@@ -55,6 +58,30 @@ def test_every_unit_of_a_file_is_ranked_by_name(conv, rank, conv_file, tmp_path)
     assert [int(line["rank"]) for line in lines[6:]] == list(range(8))
     assert (folder / "figures/scores.png").is_file()
     assert list((folder / "tensorboard").glob("events.*"))
+
+
+def test_sensitivity_is_an_array_a_figure_and_curves_in_tensorboard(
+    conv, rank, conv_file, tmp_path, small_digits
+):
+    assert rank(*conv, "--criterion=l2", "--sensitivity") == (0, "")
+    folder, ranking = ranking_in(tmp_path)
+    curves = RunDir(folder).read_arrays("sensitivity.npz")
+    network = cutting.keras.models.load_model(conv_file, compile=False)
+    half = {"c1": keep_units({"c1": ranking.scores["c1"]}, sparsity=0.5)["c1"]}
+    slow = cutting.slow_accuracy(cutting.masked(network, half), small_digits, "valid")
+    assert curves["c1"][RATIOS.index(0.5)] == pytest.approx(slow)
+    assert (folder / "figures/sensitivity.png").is_file()
+    assert rank(*conv, "--criterion=l2", "--sensitivity") == (0, "")
+    (events,) = (folder / "tensorboard/sensitivity").glob("events.*")
+    shown = {}
+    for event in tf.compat.v1.train.summary_iterator(str(events)):
+        for value in event.summary.value:
+            shown[value.tag, event.step] = value.tensor
+    assert ("figures/sensitivity", 0) in shown
+    for group, curve in curves.items():
+        if group != "ranking":
+            points = [shown[f"sensitivity/{group}", round(100 * r)] for r in RATIOS]
+            assert np.allclose([tf.make_ndarray(point) for point in points], curve)
 
 
 def test_exact_shapley_equals_its_slow_twin(
@@ -173,13 +200,13 @@ def test_a_name_means_its_newest_finished_training(copy, rank):
 def test_no_training_is_said_with_the_command_that_makes_one(copy, rank):
     place = f"--output_dir={copy.parent}"
     code, line = rank("--model=lenet5", "--dataset=uci_digits", place)
-    assert code == 1
+    assert code == 2
     assert (
         "make one with python -m network_pruning.train --model=lenet5 "
         "--dataset=uci_digits --seeds=0, or give a file"
     ) in line
     code, line = rank(*MLP, place, "--seed=1")
-    assert code == 1
+    assert code == 2
     assert "no finished training of mlp on uci_digits with seed 1" in line
 
 
@@ -194,7 +221,7 @@ def test_no_training_is_said_with_the_command_that_makes_one(copy, rank):
 )
 def test_images_the_network_did_not_train_on_are_refused(copy, rank, flag, written):
     code, line = rank(*MLP, f"--output_dir={copy.parent}", flag)
-    assert code == 1
+    assert code == 2
     assert line == (
         f"error: model: {copy} was trained on other images or another split than "
         f"those of uci_digits here: give --{written}"
@@ -214,27 +241,27 @@ def test_the_training_with_the_same_images_is_taken(copy, rank):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("words", "message"),
     [
-        (["--layer=f3"], 1, "layer: got 'f3', expected one of c1, f2"),
-        (["--layer=logits"], 1, "expected one of c1, f2 (logits is not cut: "),
-        (["--criterion=l3"], 2, "criterion: got 'l3', expected one of"),
-        (["--samples=3"], 2, "expected none: that is what l2 takes"),
-        (["--extend=3"], 1, "extend: l2 draws no samples"),
-        (["--extend=-3"], 2, "extend: got -3, expected a positive number"),
-        ([*SAMPLED, "--samples=0"], 2, "samples: got 0, expected a positive number"),
-        ([*SAMPLED, "--estimator=best"], 1, "estimator: got 'best', expected one of"),
-        ([*SAMPLED, "--extend=5"], 1, "extend: expected --samples=<number>"),
-        ([*SAMPLED, "--estimator=exact", "--extend=5"], 1, "exact, draws no samples"),
-        (["--image_size=9,9"], 1, "takes images 8x8x1, the dataset's are 9x9x1"),
-        (["--model_checkpoint=mlp"], 2, "model_checkpoint: got 'mlp', expected the"),
-        (["--monitor=best"], 2, "val_loss|val_accuracy"),
-        (["--num_valid=0"], 2, "num_valid: got 0, expected at least 1"),
+        (["--layer=f3"], "layer: got 'f3', expected one of c1, f2"),
+        (["--layer=logits"], "expected one of c1, f2 (logits is not cut: "),
+        (["--criterion=l3"], "criterion: got 'l3', expected one of"),
+        (["--samples=3"], "expected none: that is what l2 takes"),
+        (["--extend=3"], "extend: l2 draws no samples"),
+        (["--extend=-3"], "extend: got -3, expected a positive number"),
+        ([*SAMPLED, "--samples=0"], "samples: got 0, expected a positive number"),
+        ([*SAMPLED, "--estimator=best"], "estimator: got 'best', expected one of"),
+        ([*SAMPLED, "--extend=5"], "extend: expected --samples=<number>"),
+        ([*SAMPLED, "--estimator=exact", "--extend=5"], "exact, draws no samples"),
+        (["--image_size=9,9"], "takes images 8x8x1, the dataset's are 9x9x1"),
+        (["--model_checkpoint=mlp"], "model_checkpoint: got 'mlp', expected the"),
+        (["--monitor=best"], "val_loss|val_accuracy"),
+        (["--num_valid=0"], "num_valid: got 0, expected at least 1"),
     ],
 )
-def test_unfit_flags_are_one_line(conv, rank, words, code, message):
+def test_unfit_flags_are_one_line(conv, rank, words, message):
     got, line = rank(*conv, *words)
-    assert (got, message in line) == (code, True), line
+    assert (got, message in line) == (2, True), line
 
 
 def test_a_dataset_of_other_classes_is_refused(rank, conv_file, tmp_path):
@@ -243,7 +270,7 @@ def test_a_dataset_of_other_classes_is_refused(rank, conv_file, tmp_path):
     np.savez(path, x_train=images, y_train=np.arange(60) % 2)
     place = f"--output_dir={tmp_path}"
     code, line = rank(f"--model={conv_file}", f"--dataset={path}", place)
-    assert code == 1
+    assert code == 2
     assert "gives 10 outputs, the dataset has 2 classes" in line
 
 

@@ -8,6 +8,7 @@ import pytest
 import tf_keras as keras
 
 from network_pruning.pruning import certificate, surgery, units
+from network_pruning.pruning.layer_rules import RULES
 from tests import cases
 
 
@@ -163,3 +164,71 @@ def test_several_inputs():
     inputs = [generator.random((6, n), np.float32) for n in (3, 4)]
     small = surgery.shrink(model, masks)
     assert certificate.certify(model, masks, small, inputs).ok
+
+
+UNITS = 1024
+
+
+def cancelling(offset=100.0, extra=()):
+    """Half of many large units cancel in what reads them, and float32 with them.
+
+    So many that any kernel sums them in blocks: it rounds once zeros are left out.
+    """
+    x = inputs = keras.Input((6,))
+    x = keras.layers.Dense(UNITS, bias_initializer="ones", name="large")(x)
+    for layer in extra:
+        x = layer(x)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="sum")(x))
+    mask = np.arange(UNITS) % 2 == 0
+    large, kernel = model.get_layer("large"), model.get_layer("sum").kernel
+    large.bias.assign(offset * large.bias)
+    kernel.assign(kernel - kernel.numpy()[mask].mean(axis=0))
+    return model, {"large": mask}, surgery.shrink(model, {"large": mask})
+
+
+def test_rounding_is_told_from_a_defect_in_double():
+    cut = cancelling()
+    before = [
+        weight.numpy() for network in (cut[0], cut[2]) for weight in network.weights
+    ]
+    proof = certify(cut).require()
+    assert proof.precision == "float64"
+    assert proof.max_rel_diff < 1e-12
+    assert proof.own_rel_diff > proof.tolerance
+    after = [
+        weight.numpy() for network in (cut[0], cut[2]) for weight in network.weights
+    ]
+    assert all(map(np.array_equal, before, after))
+    assert {w.dtype.name for w in cut[0].weights + cut[2].weights} == {"float32"}
+    assert certify(cancelling(offset=1.0)).precision == "float32"
+
+
+def test_a_defect_as_small_as_rounding_fails_in_double(monkeypatch):
+    monkeypatch.setattr(certificate, "_wrong_weight", lambda *_: None)
+    cut = cancelling()
+    bias = cut[2].get_layer("sum").bias
+    bias.assign_add([0, 1e-4, 0, 0])
+    proof = certify(cut)
+    assert proof.precision == "float64"
+    assert not proof.ok
+    with pytest.raises(certificate.CertificateError, match=r"at 'sum' \(float64\)"):
+        proof.require()
+
+
+class Forgetful(keras.layers.Layer):
+    """Scales by what its config does not tell."""
+
+    scale = 1.0
+
+    def call(self, x):
+        return self.scale * x
+
+
+def test_a_twin_that_forgets_something_is_not_believed(monkeypatch):
+    monkeypatch.setitem(RULES, Forgetful, RULES[keras.layers.ReLU])
+    cut = cancelling(extra=[Forgetful(name="forgetful")])
+    assert certify(cut).precision == "float64"
+    cut[0].get_layer("forgetful").scale = 1 + 1e-4
+    cut[2].get_layer("forgetful").scale = 1 + 1e-4
+    assert certify(cut).precision == "float32"
+    assert not certify(cut).ok

@@ -242,6 +242,46 @@ def test_settings_of_layers_survive():
         assert changed <= {"units"}
 
 
+def test_adapted_statistics_are_copied():
+    inputs = keras.Input((4, 4, 3))
+    norm = layers.Normalization()
+    x = 50 * cases.examples(keras.Model(inputs, norm(inputs)))
+    norm.adapt(x)
+    y = layers.Conv2D(5, 3, name="conv")(norm(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(y)))
+    assert same(shrink(model, {})(x), model(x))
+    masks = {"conv": np.arange(5) < 3}
+    certify(model, masks, shrink(model, masks), x).require()
+
+
+@keras.utils.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inside = layers.Dense(4, name="inside")
+
+    def call(self, x):
+        return tf.nn.relu(self.inside(x))
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_a_subclassed_part_is_refused_and_the_rest_is_cut():
+    inputs = keras.Input((5,))
+    x = layers.Dense(8, "relu", name="first")(inputs)
+    x = Subclassed(name="part")(layers.Dense(6, name="second")(x))
+    model = cases.randomise(keras.Model(inputs, layers.Dense(3, name="logits")(x)))
+    groups = find_groups(model)
+    assert [group.name for group in groups] == ["first"]
+    assert groups.refused[0][0] == "part"
+    assert "Subclassed (register_layer_rule teaches one)" in groups.refused[0][1]
+    masks, x = setup(model)
+    small = shrink(model, masks)
+    assert close(gate(model, masks)(x), small(x))
+    certify(model, masks, small, x).require()
+
+
 class Scaled(layers.Layer):
     def __init__(self, factor, **options):
         super().__init__(**options)

@@ -24,7 +24,10 @@ SLOW_OWN = {
     "wrn_28_10": (CIFAR, 16),
     "resnet50": ((64, 64, 3), 37),
 }
-APPLICATIONS = {"VGG16": 15, "ResNet50": 37, "MobileNetV2": 25, "DenseNet121": 120}
+APPLICATIONS = {
+    **{"VGG16": 15, "ResNet50": 37, "MobileNetV2": 25, "DenseNet121": 120},
+    **{"EfficientNetB0": 40, "MobileNetV3Small": 27},
+}
 """Number of groups; Torch-Pruning finds 37 in ResNet-50 as well."""
 
 

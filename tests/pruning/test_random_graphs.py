@@ -152,9 +152,10 @@ def slow(seeds):
 @pytest.fixture
 def double():
     """Double precision: products of random layers can cancel, and float32 with them."""
-    keras.backend.set_floatx("float64")
-    yield
-    keras.backend.set_floatx("float32")
+    with cases.precision("float64"):
+        keras.backend.set_floatx("float64")
+        yield
+        keras.backend.set_floatx("float32")
 
 
 @pytest.mark.usefixtures("double")

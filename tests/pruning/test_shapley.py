@@ -296,12 +296,15 @@ def test_sampling_stops_once_the_cut_is_decided(estimator):
     more = estimator(noisy_additive(n), n, most)
     again = estimator(noisy_additive(n), n, most, cut=Cut(4), earlier=more.samples)
     assert np.array_equal(again.values, early.values)
+    assert early.decided and again.decided and more.decided is None
+    assert early.drawn == again.drawn < more.drawn == most
 
 
 def test_a_tie_is_never_decided():
     same = Counted(lambda masks: masks.sum(axis=1).astype(float))
     estimate = shapley.permutation(same, 6, 100, cut=Cut(3))
     assert len(estimate.samples.rows) == 50
+    assert (estimate.drawn, estimate.decided) == (100, False)
     assert Cut(6).decided(np.ones(6), np.ones((1, 6)))
     assert not Cut(3).decided(np.arange(6.0), np.tile(np.arange(6.0), (3, 1)))
 

@@ -93,6 +93,27 @@ def test_shapes_are_those_of_a_call(layer, side):
     assert static_calls._TRACE not in vars(again)
 
 
+def test_weights_are_made_with_the_values_given():
+    made = layers.Conv2D(3, 2), layers.BatchNormalization(trainable=False)
+    for layer in made:
+        twin = type(layer).from_config(layer.get_config())
+        twin.build((None, 5, 5, 2))
+        values = [np.full(w.shape, i + 1, "f4") for i, w in enumerate(twin.weights)]
+        rest = [*values, np.zeros(7)]
+        static_calls.call(layer, (keras.Input((5, 5, 2)),), {}, rest)
+        assert all(map(np.array_equal, layer.get_weights(), values))
+        assert [value.shape for value in rest] == [(7,)]
+        assert static_calls._ADD not in vars(layer)
+
+
+def test_values_are_left_where_they_do_not_fit_or_a_layer_is_traced():
+    for layer in (layers.Dense(3), layers.Conv1D(3, 2)):
+        values = [np.zeros((9, 9))]
+        static_calls.call(layer, (keras.Input((5, 2)),), {}, values)
+        assert len(values) == 1
+        assert np.any(layer.kernel)
+
+
 def test_unfit_inputs_are_refused_as_by_a_call():
     layer = layers.Conv2D(3, 3)
     with pytest.raises(ValueError, match="incompatible"):

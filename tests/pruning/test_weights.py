@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
+import network_pruning as npr
 from network_pruning import graph
 from network_pruning.pruning import units, weights
 from tests import cases
@@ -101,7 +102,9 @@ def test_kernels_without_a_rule_are_named(caplog):
     for layer in (Other(3, name="other"), layers.Dense(3, name="a"), layers.Dense(2)):
         x = layer(x)
     assert list(weights.weight_masks(keras.Model(inputs, x), 0.5)) == ["a/kernel"]
-    assert "other: the kernel is not pruned, there is no rule for Other" in caplog.text
+    assert (
+        "other: its weights are not pruned, there is no rule for Other" in caplog.text
+    )
 
 
 def test_unit_masks_zero_columns_and_keep_rows():
@@ -155,3 +158,86 @@ def test_penalty_of_masked_kernels_is_that_of_the_pruned_network():
     removed = [k[~masks[p]] for p, k in weights.hidden_kernels(model).items()]
     saved = sum(1e-3 * abs(w).sum() + 1e-2 * (w**2).sum() for w in removed)
     assert np.isclose(float(sum(model.losses)) - expected, saved, rtol=1e-4)
+
+
+class Residual(layers.Layer):
+    """A custom layer that holds others."""
+
+    def __init__(self, width, **options):
+        super().__init__(**options)
+        self.inside = layers.Dense(width, "relu", name="inside")
+
+    def call(self, x):
+        return x + self.inside(x)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, blocks=("block", "block")):
+        super().__init__(name="mine")
+        self.stem = layers.Conv2D(6, 3, name="stem")
+        self.norm = layers.BatchNormalization(name="norm")
+        self.blocks = [Residual(6, name=name) for name in blocks]
+        self.tail = keras.Sequential([layers.Flatten(), layers.Dense(3)], name="tail")
+        self.again = self.stem
+        self.memory = layers.LSTM(2, name="memory")
+
+    def call(self, x):
+        x = self.norm(self.stem(x))
+        for block in self.blocks:
+            x = block(x)
+        return self.tail(x) + self.memory(x[:, 0])[:, :1]
+
+
+PATHS = ["stem", "block/inside", "block/inside_3", "tail/dense"]
+
+
+@pytest.fixture
+def subclassed():
+    model = Subclassed()
+    model(np.zeros((1, 5, 5, 2), "f4"))
+    return cases.randomise(model)
+
+
+def test_a_subclassed_model_is_pruned_where_its_kernels_are(subclassed, caplog):
+    whole = {id(w): w.numpy() for w in subclassed.weights}
+    masks = npr.weight_masks(subclassed, 0.75)
+    assert list(masks) == [f"{path}/kernel" for path in PATHS]
+    assert "no rule for LSTMCell" in caplog.text
+    del masks["tail/dense/kernel"]
+    assert npr.prune_weights(subclassed, masks=masks, into=subclassed) is subclassed
+    pruned = [subclassed.stem, *(block.inside for block in subclassed.blocks)]
+    changed = {id(layer.kernel) for layer in pruned}
+    for weight in subclassed.weights:
+        old = whole[id(weight)]
+        if id(weight) in changed:
+            assert np.count_nonzero(weight) == weight.numpy().size // 4
+            assert set(weight.numpy().ravel()) <= {0.0, *old.ravel()}
+        else:
+            assert np.array_equal(weight, old)
+
+
+def test_a_functional_model_is_pruned_in_place_like_its_copy():
+    model = cases.randomise(cases.convolutions())
+    copy = weights.prune_weights(model, 0.5)
+    assert weights.prune_weights(model, 0.5, into=model) is model
+    assert graph.fingerprint(model) == graph.fingerprint(copy)
+
+
+def test_subclassed_models_are_not_copied(subclassed):
+    with pytest.raises(ValueError, match="no copy can be made: pass into=model"):
+        npr.prune_weights(subclassed, 0.5)
+    with pytest.raises(ValueError, match="no weights yet: call it on a batch first"):
+        npr.weight_masks(Subclassed(), 0.5)
+
+
+def test_the_remedy_for_subclassed_models_works():
+    subclassed = Subclassed(blocks=("block", "other"))
+    with pytest.raises(ValueError, match=r"keras.Model\(x, model.call\(x\)\)"):
+        npr.shrink(subclassed, {})
+    x = keras.Input((5, 5, 2))
+    model = keras.Model(x, subclassed.call(x))
+    images = cases.examples(model)
+    assert np.array_equal(model(images), subclassed(images))
+    assert {"block", "other", "memory"} <= {
+        path for path, _ in npr.find_groups(model).refused
+    }

@@ -63,7 +63,13 @@ def play(
         price = functools.partial(_price, paid, game, start)
         note = functools.partial(_note, group.name, price, checkpoint)
         found = estimate(group, game, {"earlier": had, "checkpoint": note})
-        scores[group.name] = Scores(found.values, found.standard_error, price())
+        scores[group.name] = Scores(
+            found.values,
+            found.standard_error,
+            price(),
+            samples=found.drawn,
+            decided=found.decided,
+        )
     return scores
 
 

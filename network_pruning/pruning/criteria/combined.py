@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tf_keras as keras
+from scipy import stats
 
 from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Price, Scores
@@ -24,8 +24,7 @@ def score(
     """Scores each unit by the mean of its ranks under several criteria.
 
     The rank is 1 for the least important unit of a group, n_units for the most; equal
-    scores share the mean of their ranks. The default three ranked the units of a LeNet
-    better together than any of them alone.
+    scores share the mean of their ranks.
 
     Args:
         model: The network of the groups.
@@ -68,24 +67,10 @@ def _names(of: str | Sequence[str]) -> list[str]:
 
 
 def _combine(scores: Sequence[Scores]) -> Scores:
-    ranks = np.mean([ranked(s.values) for s in scores], axis=0)
+    ranks = np.mean([stats.rankdata(s.values) for s in scores], axis=0)
     price = Price(
         forward=sum(s.price.forward for s in scores),
         backward=sum(s.price.backward for s in scores),
         seconds=sum(s.price.seconds for s in scores),
     )
     return Scores(ranks, price=price)
-
-
-def ranked(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ranks values from 1, the smallest; equal ones share the mean of their ranks.
-
-    Args:
-        values: [n].
-
-    Returns:
-        Ranks [n].
-    """
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[place]

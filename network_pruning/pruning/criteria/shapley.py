@@ -20,6 +20,8 @@ from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Scores
 
 ESTIMATORS = ("permutation", "kernel", "exact", "legacy")
+STOPPING = ("permutation", "kernel")
+"""Those that can end early, see `kept`."""
 
 
 def score(

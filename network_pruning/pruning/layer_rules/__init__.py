@@ -12,6 +12,7 @@ from typing import Any
 
 import tf_keras as keras
 
+from network_pruning.graph import is_operator
 from network_pruning.pruning.layer_rules import followers, merges, mixers, passives
 from network_pruning.pruning.layer_rules.operators import OPERATORS
 from network_pruning.pruning.layer_rules.rule import (
@@ -47,7 +48,7 @@ RULES: dict[type[Any], LayerRule] = {
 
 def rule_of(layer: keras.layers.Layer) -> LayerRule | None:
     """Returns the rule of a layer, or of the operator it stands for, or None."""
-    if type(layer).__name__ in {"TFOpLambda", "SlicingOpLambda"}:
+    if is_operator(layer):
         return OPERATORS.get(str(layer.symbol))
     return RULES.get(type(layer))
 

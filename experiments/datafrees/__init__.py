@@ -1,0 +1,1 @@
+"""Data-free compression: flags, stages of a run, and what each procedure does."""

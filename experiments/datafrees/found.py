@@ -1,0 +1,231 @@
+"""What a step goes on from: the teacher, its records, the images; or who makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from experiments.datafrees.config import STUDENTS, DatafreeConfig
+from experiments.stages import Chain, Stage
+from network_pruning.graph import fingerprint
+from network_pruning.inversion.reconstructed import Reconstructed
+from network_pruning.inversion.records import ActivationRecords
+from network_pruning.inversion.shards import SETTINGS, load_reconstructed
+from network_pruning.runs import RunDir
+from network_pruning.types import Dataset
+
+TEACHER = "network.keras"
+RECORDS = "records.npz"
+Build = Callable[..., keras.Model]
+Load = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network.
+
+    Attributes:
+        network: Images -> logits.
+        mark: Its fingerprint.
+        fields: Settings it was trained by; none of a file.
+    """
+
+    network: keras.Model
+    mark: str
+    fields: Mapping[str, Any]
+
+
+def usual_dataset(model: str) -> str:
+    """Returns what a published network was trained on."""
+    return "mnist_conv" if model.startswith("lenet") else "mnist"
+
+
+def usual_student(model: str) -> str:
+    """Returns the published student of a teacher."""
+    return STUDENTS.get(model, "hinton800")
+
+
+def load_real(name: str, config: DatafreeConfig, load: Load) -> Dataset:
+    """Loads real images, with one class each or with attributes.
+
+    Returns:
+        Them.
+    """
+    data: Dataset = load(name, num_valid=config.num_valid, image_size=config.image_size)
+    return data
+
+
+def find_teacher(
+    config: DatafreeConfig,
+    chain: Chain,
+    build: Build,
+    shape: tuple[int, ...] | None = None,
+    classes: int | None = None,
+) -> Teacher:
+    """Returns the teacher that the flags name: a file, or the newest that fits.
+
+    Args:
+        config: The flags.
+        chain: The run.
+        build: `models.build`.
+        shape: Of one image, which a file must fit; None fits any.
+        classes: Their number, likewise.
+
+    Returns:
+        The teacher.
+
+    Raises:
+        ValueError: If there is none, with the command that makes it.
+    """
+    given = config.model_checkpoint
+    if given is not None and not Path(given).is_dir():
+        if shape is None or classes is None:
+            network = RunDir(Path(given).parent).read_model(Path(given).name)
+        else:
+            network = build(given, shape, classes)
+        return Teacher(network, fingerprint(network), {})
+    stage = _trained(config, chain)
+    network = stage.run.read_model(TEACHER)
+    return Teacher(network, fingerprint(network), stage.fields)
+
+
+def trained_on(config: DatafreeConfig, chain: Chain) -> str:
+    """Returns the name of the images that the teacher has seen.
+
+    Raises:
+        ValueError: If neither the flags nor a train step say it.
+    """
+    if config.eval_dataset is not None:
+        return config.eval_dataset
+    if config.dataset is not None and not is_reconstructed(config.dataset):
+        return config.dataset
+    given = config.model_checkpoint
+    if given is not None and not Path(given).is_dir():
+        raise ValueError(
+            "eval_dataset: a model file does not say what it was trained on: give "
+            "--eval_dataset"
+        )
+    return str(_trained(config, chain).fields["dataset"])
+
+
+def _trained(config: DatafreeConfig, chain: Chain) -> Stage:
+    if config.model_checkpoint is not None:
+        folder = Path(config.model_checkpoint)
+        if not (folder / "done.json").is_file():
+            raise ValueError(
+                f"model_checkpoint: got {folder}, expected a .keras file or the folder "
+                "of a finished train step"
+            )
+        own = Chain(folder.parent)
+        stages = [stage for stage in own.all() if stage.run.path == folder]
+        return stages[0]
+    wanted = config.given("model", "init", "rng_seed")
+    if config.dataset is not None and config.procedure == "compute_stats":
+        wanted["dataset"] = config.dataset
+    stage = chain.find("train", wanted, {})
+    if stage is None:
+        raise ValueError(_first("trained teacher", "train", config, chain, wanted))
+    return stage
+
+
+def find_taught(
+    config: DatafreeConfig, chain: Chain, load: Load, build: Build
+) -> tuple[Dataset, Teacher]:
+    """Returns the images that the teacher has seen, and the teacher.
+
+    Raises:
+        ValueError: If one is missing, with what makes it.
+    """
+    real = load_real(trained_on(config, chain), config, load)
+    shape, classes = real.input_shape, real.num_classes
+    return real, find_teacher(config, chain, build, shape, classes)
+
+
+def find_records(
+    config: DatafreeConfig, chain: Chain, teacher_mark: str | None
+) -> ActivationRecords:
+    """Returns the records that the flags name: a file, or the newest that fit.
+
+    Args:
+        config: The flags.
+        chain: The run.
+        teacher_mark: Fingerprint of the teacher they must be of; None for any.
+
+    Returns:
+        The records.
+
+    Raises:
+        ValueError: If there are none, with the command that makes them.
+    """
+    if config.records is not None:
+        return ActivationRecords.load(config.records)
+    wanted: dict[str, Any] = config.given(
+        "layers", "form", "rank", "joint", "basis", "fraction"
+    )
+    if config.recipe().objective.startswith("spectral"):
+        wanted["spectra"] = True
+    read = {} if teacher_mark is None else {"teacher": teacher_mark}
+    stage = chain.find("compute_stats", wanted, read)
+    if stage is None:
+        if wanted.pop("spectra", False):
+            wanted["compute_graphwise_stats"] = True
+        raise ValueError(_first("records", "compute_stats", config, chain, wanted))
+    return ActivationRecords.load(stage.run.path / RECORDS)
+
+
+def is_reconstructed(name: str) -> bool:
+    """Returns whether a dataset is a folder of reconstructed images."""
+    return (Path(name) / SETTINGS).is_file()
+
+
+def find_images(
+    config: DatafreeConfig, chain: Chain, teacher_mark: str
+) -> tuple[Reconstructed, Path]:
+    """Returns the reconstructed images that the flags name, and their folder.
+
+    Raises:
+        ValueError: If there are none, with the command that makes them.
+    """
+    if config.dataset is not None and is_reconstructed(config.dataset):
+        return load_reconstructed(config.dataset), Path(config.dataset)
+    wanted = {}
+    if config.optimization_objective is not None:
+        wanted["objective"] = config.optimization_objective
+    stage = chain.find("optimize_dataset", wanted, {"teacher": teacher_mark})
+    if stage is None:
+        flags = config.given("optimization_objective")
+        what = "reconstructed images"
+        raise ValueError(_first(what, "optimize_dataset", config, chain, flags))
+    return load_reconstructed(stage.run.path), stage.run.path
+
+
+def _first(
+    what: str,
+    procedure: str,
+    config: DatafreeConfig,
+    chain: Chain,
+    wanted: Mapping[str, Any],
+) -> str:
+    flags = {"procedure": procedure, "run_name": config.run_name, **wanted}
+    if config.summary_folder != DatafreeConfig.summary_folder:
+        flags["summary_folder"] = config.summary_folder
+    words = " ".join(f"--{name}={_text(value)}" for name, value in flags.items())
+    return (
+        f"{chain.root} holds no {what} that would fit: make it with python -m "
+        f"experiments.datafree {words}"
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def started(name: str, init: str, options: Callable[[str], Any]) -> dict[str, Any]:
+    """Returns how weights of a network start, where it has a choice."""
+    return {"init": init} if "init" in options(name) else {}

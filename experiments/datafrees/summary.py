@@ -1,0 +1,216 @@
+"""What the table shows: a page, and lines of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+
+from experiments.datafrees.cells import Cell
+from experiments.datafrees.presets import BASELINES, INITS, PAIRS, SEEDS, Pair
+from experiments.ledger import NEVER, LedgerRow
+from experiments.published import read_datafree
+from network_pruning.evaluation.metrics import per_seed
+
+COMMAND = "python -m experiments.datafree_table"
+OURS = "bar of this project"
+BARRED = INITS[0]
+"""Initialisation that is held against the published numbers."""
+Group = tuple[str, str, str]
+"""Objective or baseline, initialisation, form."""
+
+
+def grouped(cells: Iterable[Cell]) -> dict[Group, list[Cell]]:
+    """Returns cells that differ by their seeds alone, together."""
+    groups: dict[Group, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.objective, cell.init, cell.form), []).append(cell)
+    return groups
+
+
+def best_form(cells: Iterable[Cell], objective: str) -> str | None:
+    """Returns the form of records whose students are the best on valid.
+
+    Args:
+        cells: Of a pair; those of the first seed count, which all forms have.
+        objective: Whose.
+
+    Returns:
+        The form; None where there is no cell.
+    """
+    valid = {
+        cell.form: cell.valid_accuracy
+        for cell in cells
+        if (cell.objective, cell.init, cell.seed) == (objective, BARRED, SEEDS[0])
+    }
+    return max(valid, key=lambda form: valid[form], default=None)
+
+
+def best_group(cells: Iterable[Cell]) -> Group | None:
+    """Returns the best on valid of all that made do without data and have every seed.
+
+    Args:
+        cells: Of a pair.
+    """
+    whole = {
+        group: fmean(cell.valid_accuracy for cell in some)
+        for group, some in grouped(cells).items()
+        if group[0] not in BASELINES and len(some) >= len(SEEDS)
+    }
+    return max(whole, key=lambda group: whole[group], default=None)
+
+
+def markdown(cells: Mapping[str, Sequence[Cell]], date: str) -> str:
+    """Returns the table as a page.
+
+    Args:
+        cells: By pair.
+        date: Of today.
+    """
+    lines = [
+        *("# Data-free students", "", f"    {COMMAND}", ""),
+        f"{date}. Test accuracy in percent of true labels, mean ± sd over seeds, each "
+        "with a teacher, records, images and a student of its own. Of each objective "
+        "the form with a star is the best on the real validation split with the first "
+        "seed; nothing was chosen on test. Record sizes are of what the objective "
+        "reads. Seconds are of images and student, on a machine that did other things "
+        "too.",
+        "",
+    ]
+    for name, some in cells.items():
+        lines += _pair_lines(name, PAIRS[name], some)
+    return "\n".join(lines)
+
+
+def _pair_lines(name: str, pair: Pair, cells: Sequence[Cell]) -> list[str]:
+    settings = {"teacher": pair.train, "images": pair.images, "student": pair.distill}
+    said = [f"{what}: {_settings(flags)}" for what, flags in settings.items()]
+    title = f"## {name}: {pair.teacher} to {pair.student} on {pair.dataset}"
+    lines = [
+        *(title, "", f"{'; '.join(said)}.", ""),
+        "| images by | start | records | bytes | ours | seeds | agreement | seconds "
+        "| published |",
+        "|---|---|---|---:|---:|---|---:|---:|---:|",
+    ]
+    published = read_datafree()
+    groups = grouped(cells)
+    for objective in (*pair.baselines, *pair.objectives):
+        best = best_form(cells, objective)
+        tried = {group[2] for group in groups if group[:2] == (objective, BARRED)}
+        value = published.get((name, objective))
+        shown = "" if value is None else f"{value[0]:.2f}"
+        for init in pair.inits:
+            for form in pair.forms(objective):
+                if (objective, init, form) in groups:
+                    chosen = form == best and init == BARRED and len(tried) > 1
+                    star = "\\*" if chosen else ""
+                    some = groups[objective, init, form]
+                    words = objective, init, _form(form, star), *_numbers(some), shown
+                    lines.append(f"| {' | '.join(words)} |")
+    sources = [
+        f"- {objective}: {value:.2f}, {provenance}."
+        for (pair_name, objective), (value, provenance) in published.items()
+        if pair_name == name
+    ]
+    return [*lines, "", *(["Published:", "", *sources, ""] if sources else [])]
+
+
+def _form(form: str, star: str) -> str:
+    return "" if form == "none" else form + star
+
+
+def _settings(flags: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={value}" for name, value in flags.items())
+
+
+def _numbers(cells: Sequence[Cell]) -> tuple[str, ...]:
+    size = max(cell.record_bytes for cell in cells)
+    return (
+        f"{size:,}" if size else "",
+        _mean_sd([cell.accuracy for cell in cells]),
+        " ".join(_seeds(cells)),
+        f"{100 * fmean(cell.agreement for cell in cells):.2f}",
+        f"{fmean(cell.seconds for cell in cells):.0f}",
+    )
+
+
+def _mean_sd(values: Sequence[float]) -> str:
+    mean, sd = per_seed([100 * value for value in values])
+    return f"{mean:.2f}" + (f" ± {sd:.2f}" if len(values) > 1 else "")
+
+
+def _seeds(cells: Iterable[Cell]) -> list[str]:
+    return list(map(str, sorted(cell.seed for cell in cells)))
+
+
+def ledger_lines(
+    name: str, pair: Pair, cells: Sequence[Cell], date: str
+) -> list[LedgerRow]:
+    """Returns a line for each mean there is, and for each published one.
+
+    Args:
+        name: Of the pair.
+        pair: The pair.
+        cells: Of it.
+        date: Of today.
+    """
+    groups = grouped(cells)
+    published = read_datafree()
+    lines = []
+    for objective in (*pair.baselines, *pair.objectives):
+        value, provenance = published.get((name, objective), (None, NEVER))
+        best = best_form(cells, objective) or pair.forms(objective)[0]
+        for group in sorted({*groups, (objective, BARRED, best)}):
+            if group[0] == objective:
+                bar = value if group == (objective, BARRED, best) else None
+                bar = None if objective in BASELINES else bar
+                some = groups.get(group, [])
+                row = ", ".join([name, *(word for word in group if word != "none")])
+                shown = "" if value is None else f"{value:.2f}"
+                lines.append(_line(row, name, some, (shown, provenance), bar, date))
+    if pair.bar is not None:
+        chosen = best_group(cells)
+        some = groups[chosen] if chosen is not None else []
+        words = f"{pair.bar:.2f}", OURS
+        best_row = f"{name}, best on valid"
+        lines.append(_line(best_row, name, some, words, pair.bar, date))
+    return lines
+
+
+def _line(
+    row: str,
+    name: str,
+    cells: Sequence[Cell],
+    published: tuple[str, str],
+    bar: float | None,
+    date: str,
+) -> LedgerRow:
+    mean, sd = per_seed([100 * cell.accuracy for cell in cells]) if cells else (0, 0)
+    return LedgerRow(
+        system="datafree",
+        table=PAIRS[name].dataset,
+        row=row,
+        metric="test accuracy %",
+        published=published[0],
+        provenance=published[1],
+        ours_mean=f"{mean:.3f}" if cells else "",
+        ours_sd=f"{sd:.3f}" if len(cells) > 1 else "",
+        seeds=" ".join(_seeds(cells)),
+        command=f"{COMMAND} --pair={name}",
+        date=date if cells else "",
+        verdict=verdict(cells, bar),
+    )
+
+
+def verdict(cells: Sequence[Cell], bar: float | None) -> str:
+    """Returns met, missed, no bar or not run; a bar is for all seeds.
+
+    Args:
+        cells: Of one group.
+        bar: Mean test accuracy in percent that is to be reached; None for none.
+    """
+    if not cells:
+        return "not run"
+    if bar is None or len(cells) < len(SEEDS):
+        return "no bar"
+    mean = 100 * fmean(cell.accuracy for cell in cells)
+    return "met" if mean >= bar - 1e-9 else "missed"

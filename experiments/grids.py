@@ -1,0 +1,130 @@
+"""Tables that fill cell by cell: over several sittings, by several processes.
+
+A grid is a csv in a run folder, one line a cell. Processes share it: a cell is claimed
+before it is made, and lines are put in by one process at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import typing
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Any, Generic, Protocol, TypeVar
+
+from network_pruning.runs import RunDir, lock
+
+ROWS = "rows.csv"
+
+
+class Keyed(Protocol):
+    """A frozen dataclass of numbers and words, with what it is about."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells it from the other cells of its grid; sortable."""
+        ...
+
+
+C = TypeVar("C", bound=Keyed)
+
+
+class Grid(Generic[C]):
+    """The cells of one table, as a folder holds them.
+
+    Attributes:
+        run: The folder.
+    """
+
+    def __init__(self, cell: type[C], run: RunDir) -> None:
+        """Names the place; a folder without cells is an empty grid.
+
+        Args:
+            cell: Dataclass of the cells; its fields are int, float or str.
+            run: Folder.
+        """
+        self.run = run
+        self._cell = cell
+
+    def cells(self) -> dict[tuple[Any, ...], C]:
+        """Returns the cells there are now, by key.
+
+        Raises:
+            DamagedFile: If rows.csv is not what was written.
+        """
+        if not self.run.exists(ROWS):
+            return {}
+        try:
+            found = parse(self._cell, self.run.read_text(ROWS))
+        except ValueError as error:
+            raise self.run.damaged(ROWS, str(error)) from None
+        return {cell.key: cell for cell in found}
+
+    def put(self, *cells: C) -> None:
+        """Puts cells in, in the place of those about the same."""
+        with lock(self.run.path / "claims" / "rows.lock", wait=True):
+            known = self.cells() | {cell.key: cell for cell in cells}
+            self.run.write_text(ROWS, text(self._cell, known.values()))
+
+    @contextmanager
+    def claim(self, key: tuple[Any, ...]) -> Generator[bool, None, None]:
+        """Claims a cell for this process.
+
+        Args:
+            key: Of the cell.
+
+        Yields:
+            Whether the cell is to be made here: it is not there, and no other process
+            is at it.
+        """
+        name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+        with lock(self.run.path / "claims" / f"{name}.lock") as mine:
+            yield mine and key not in self.cells()
+
+
+def text(cell: type[C], cells: Iterable[C]) -> str:
+    """Returns cells as csv, ordered by key, under a header."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_header(cell))
+    writer.writerows(
+        [getattr(each, name) for name in _header(cell)]
+        for each in sorted(cells, key=lambda each: each.key)
+    )
+    return out.getvalue()
+
+
+def parse(cell: type[C], content: str) -> list[C]:
+    """Returns the cells of a csv.
+
+    Columns at the end may be missing where their fields have defaults: an older version
+    wrote them.
+
+    Raises:
+        ValueError: If it is none of these cells.
+    """
+    lines = list(csv.reader(io.StringIO(content)))
+    header = _header(cell)
+    found = lines[0] if lines else []
+    if len(found) < _least(cell) or found != header[: len(found)]:
+        raise ValueError(f"line 1: expected {','.join(header)}")
+    hints = typing.get_type_hints(cell)
+    kinds = [hints[name] for name in found]
+    return [
+        cell(*(kind(word) for kind, word in zip(kinds, line, strict=True)))
+        for line in lines[1:]
+    ]
+
+
+def _least(cell: type[C]) -> int:
+    """Returns how many fields have no default."""
+    fields: Any = dataclasses.fields(cell)  # type: ignore[arg-type]
+    return sum(field.default is dataclasses.MISSING for field in fields)
+
+
+def _header(cell: type[C]) -> list[str]:
+    fields: Any = dataclasses.fields(cell)  # type: ignore[arg-type]
+    return [field.name for field in fields]

@@ -1,0 +1,230 @@
+"""The flags of parsimonious training, distillation and the hybrid.
+
+A flag that is `none` is what the preset says, or else what is settled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from experiments.parsimonies.presets import PRESETS, SEEDS, SETTLED
+from network_pruning.configs import check_id, flag
+
+TRAINING = (
+    *("dataset", "network", "clustering", "init", "conv_sd", "fc_activation"),
+    *("dropout", "weight_decay", "epochs", "learning_rate", "batch_size", "num_valid"),
+)
+CLUSTERING = ("clusters", "weight", "momentum", "layers", "legacy")
+"""Settings that mean something where there is clustering."""
+TAUGHT = ("temperature", "soft_weight")
+"""Settings that mean something where there is a teacher."""
+ALL = ("test", "evaluate_clusters", "record", "tsne", "plot")
+"""What follows the training under --procedure=all."""
+
+
+@dataclass(frozen=True)
+class ParsimoniousConfig:
+    """Train with activations that cluster, and distil what was learned."""
+
+    procedure: Literal[
+        "train",
+        "distill",
+        "test",
+        "evaluate_clusters",
+        "record",
+        "tsne",
+        "plot",
+        "search",
+        "removability",
+        "publish",
+        "all",
+    ] = flag("all", "Which step; each goes on from those before it.")
+    preset: str | None = flag(
+        None, "Settings of an experiment by its id, such as CIFAR10_sample_clustering."
+    )
+    run_name: str = flag("parsimonious", "Name of the run's folder.")
+    output_dir: str = flag("results", "Folder of all runs.")
+    references_dir: str = flag("references", "Folder of publish: ledger and tables.")
+    note: str = flag("", "Of publish: said at each number, say: a JPEG copy of it.")
+    seeds: tuple[int, ...] = flag(SEEDS, "Seeds, one training each.")
+    dataset: str | None = flag(None, "Images; by default cifar10.")
+    num_valid: int | None = flag(5000, "Validation images, taken from training.")
+    num_train: int | None = flag(None, "Training images; by default all there are.")
+    network: str | None = flag(None, "Network; by default quick.")
+    student: str | None = flag(
+        None, "Network that a teacher teaches; by default quick_student."
+    )
+    teacher: str | None = flag(
+        None,
+        "Of distill: a .keras file, the folder of a training, or a preset's id, whose "
+        "training of the same seed in this run it is.",
+    )
+    temperature: float | None = flag(None, "Of distillation; by default 5.")
+    soft_weight: float | None = flag(None, "Share of the teacher's word; .9.")
+    clustering: Literal["none", "sample", "spatial", "channel"] | None = flag(
+        None, "What is clustered: examples, places or channels; by default none."
+    )
+    clusters: int | None = flag(None, "Centres of a layer; by default 100.")
+    weight: tuple[float, ...] | None = flag(
+        None, "Of the regulariser: one, or one for each layer; by default .1."
+    )
+    momentum: float | None = flag(None, "Share of the old centre; by default .1.")
+    layers: tuple[str, ...] | None = flag(
+        None, "Clustered layers; by default conv1,conv2,conv3,fc1,logits."
+    )
+    legacy: bool = flag(False, "Whether empty clusters shrink, as in the original.")
+    init: Literal["he", "original"] | None = flag(None, "How weights start; he.")
+    conv_sd: float | None = flag(None, "Of convolutions under --init=original; .01.")
+    fc_activation: Literal["linear", "relu"] | None = flag(None, "Of fc1; linear.")
+    dropout: float | None = flag(None, "Rate before dense layers; 0.")
+    weight_decay: float | None = flag(None, "Of kernels; 0.")
+    epochs: int | None = flag(None, "Passes over the training split; 60.")
+    learning_rate: float | None = flag(
+        None, "Highest step size of SGD, momentum .9, falling as a cosine; .03."
+    )
+    batch_size: int | None = flag(None, "Images in a step; 100.")
+    weights: tuple[float, ...] = flag((0.1, 0.3, 0.5, 1.0), "That search tries.")
+    numbers: tuple[int, ...] = flag((20, 100), "Of clusters, that search tries.")
+    momenta: tuple[float, ...] = flag((0.1, 0.5), "That search tries.")
+    temperatures: tuple[float, ...] = flag(
+        (2.0, 5.0, 10.0), "That search tries where there is a teacher."
+    )
+    soft_weights: tuple[float, ...] = flag(
+        (0.5, 0.9), "That search tries where there is a teacher."
+    )
+    read_layers: tuple[str, ...] = flag(
+        ("fc1", "logits"), "Layers that are recorded and judged."
+    )
+    k: tuple[int, ...] | None = flag(
+        None, "Clusters of evaluate_clusters; by default 100 and the classes."
+    )
+    n_init: int = flag(3, "Starts of evaluate_clusters' k-means.")
+    examples: int = flag(5000, "Images that are recorded and mapped; 0 for all.")
+    perplexity: float = flag(50.0, "Of t-SNE.")
+    map_layer: str = flag("fc1", "Layer that is mapped; pixels, shuffled_pixels.")
+    criteria: tuple[str, ...] = flag(
+        ("l1", "mean_activation"), "Of removability: what ranks units."
+    )
+    sparsities: tuple[float, ...] = flag(
+        (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), "Of removability."
+    )
+
+    def __post_init__(self) -> None:
+        """Judges every value.
+
+        Raises:
+            ValueError: In one line, for the first unfit value.
+        """
+        check_id("run_name", self.run_name)
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(
+                f"preset: got {self.preset!r}, expected one of {', '.join(PRESETS)}"
+            )
+        self._check_numbers()
+        self._check_lists()
+        if len(set(self.seeds)) < len(self.seeds) or not self.seeds:
+            raise ValueError("seeds: expected different whole numbers, as in 0,1,2")
+        weights, layers = self.get("weight"), self.get("layers")
+        if len(weights) not in {1, len(layers)}:
+            raise ValueError(
+                f"weight: got {len(weights)} numbers, expected one, or {len(layers)}, "
+                f"one for each of {','.join(layers)}"
+            )
+        if self.procedure == "distill" and not self.taught():
+            raise ValueError(
+                "teacher: got none, expected a .keras file, the folder of a training, "
+                f"or one of {', '.join(PRESETS)}"
+            )
+
+    def _check_numbers(self) -> None:
+        shares = ("momentum", "dropout")
+        above = ("temperature", "learning_rate", "conv_sd", "perplexity")
+        counts = ("clusters", "epochs", "batch_size", "n_init", "num_valid")
+        for name in (*shares, *above, *counts, "weight_decay", "soft_weight"):
+            value = self.get(name)
+            fits, expected = {
+                **dict.fromkeys(shares, (_is_sparsity(value), "a share in [0,1)")),
+                **dict.fromkeys(above, (_is_above(value), "a number above 0")),
+                **dict.fromkeys(counts, (value >= 1, "at least 1")),
+                "weight_decay": (_is_amount(value), "0 or more"),
+                "soft_weight": (_is_share(value), "a share in [0,1]"),
+            }[name]
+            if not fits:
+                raise ValueError(f"{name}: got {value}, expected {expected}")
+
+    def _check_lists(self) -> None:
+        for name, values, fits, expected in (
+            ("weight", self.get("weight"), _is_amount, "0 or more"),
+            ("weights", self.weights, _is_amount, "0 or more"),
+            ("temperatures", self.temperatures, _is_above, "numbers above 0"),
+            ("soft_weights", self.soft_weights, _is_share, "shares in [0,1]"),
+            ("sparsities", self.sparsities, _is_sparsity, "shares in [0,1)"),
+        ):
+            for value in values:
+                if not fits(value):
+                    raise ValueError(f"{name}: got {value}, expected {expected}")
+
+    def get(self, name: str) -> Any:
+        """Returns a flag, or what the preset says, or what is settled."""
+        value = getattr(self, name)
+        if value is not None and value is not False:
+            return value
+        known = {**SETTLED, **PRESETS.get(self.preset or "", {})}
+        return known.get(name, value)
+
+    def taught(self) -> str | None:
+        """Returns the teacher, a preset's in full; None where there is none."""
+        teacher = self.get("teacher")
+        if teacher == "baseline":
+            return f"{(self.preset or '').split('_')[0]}_baseline"
+        return teacher
+
+    def distils(self) -> bool:
+        """Returns whether the training is a student's."""
+        return self.procedure == "distill" or (
+            self.procedure != "train" and self.taught() is not None
+        )
+
+    def settings(self, distils: bool) -> dict[str, Any]:
+        """Returns all that changes the weights of a training, but for seed and teacher.
+
+        Args:
+            distils: Whether a teacher teaches it.
+
+        Returns:
+            Settings by name, those that say nothing left out.
+        """
+        chosen = {name: self.get(name) for name in TRAINING}
+        if distils:
+            given = self.student or (self.preset and self.get("network"))
+            chosen["network"] = given or "quick_student"
+            chosen |= {name: self.get(name) for name in TAUGHT}
+        if self.num_train is not None:
+            chosen["num_train"] = self.num_train
+        if chosen["clustering"] != "none":
+            chosen |= {name: self.get(name) for name in CLUSTERING}
+        return chosen
+
+    def procedures(self) -> tuple[str, ...]:
+        """Returns the steps to take."""
+        if self.procedure != "all":
+            return (self.procedure,)
+        return ("distill" if self.distils() else "train", *ALL)
+
+
+def _is_amount(value: float) -> bool:
+    return 0 <= value < math.inf
+
+
+def _is_above(value: float) -> bool:
+    return 0 < value < math.inf
+
+
+def _is_share(value: float) -> bool:
+    return 0 <= value <= 1
+
+
+def _is_sparsity(value: float) -> bool:
+    return 0 <= value < 1

@@ -1,0 +1,115 @@
+"""Lines of the ledger: ours, what was published, and whether our bars are met."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.ledger import NEVER, LedgerRow
+from experiments.parsimonies.presets import KINDS, SEEDS
+from experiments.published import FOLDER
+from network_pruning.evaluation.metrics import per_seed
+
+ACCURACY = "accuracy"
+GAIN = 0.02
+"""By which every kind of clustering should beat the baseline's test accuracy."""
+BARRED = tuple(
+    f"CIFAR10_{kind}_{setting}" for kind in KINDS for setting in ("clustering", "found")
+)
+Found = Mapping[tuple[str, str], Mapping[int, float]]
+"""(Preset, metric) -> value by seed."""
+
+
+def read_published() -> dict[tuple[str, str], tuple[str, str]]:
+    """Returns (preset, metric) -> the published value, and where it comes from."""
+    with open(FOLDER / "parsimonious.csv", encoding="utf-8", newline="") as file:
+        return {
+            (line["setting"], line["metric"]): (line["value"], line["provenance"])
+            for line in csv.DictReader(file)
+        }
+
+
+def length(settings: Mapping[str, Any]) -> str:
+    """Returns how long a training was, and on how few images, in words."""
+    told = f"{settings['epochs']} epochs"
+    count = settings.get("num_train")
+    return told if count is None else f"{told} of {count} images"
+
+
+def length_flags(settings: Mapping[str, Any]) -> str:
+    """Returns the flags that say `length`, and how many images select."""
+    told = f"--epochs={settings['epochs']} --num_valid={settings['num_valid']}"
+    count = settings.get("num_train")
+    return told if count is None else f"{told} --num_train={count}"
+
+
+def ledger_lines(found: Found, length: str, flags: str, date: str) -> list[LedgerRow]:
+    """Returns a line for each number there is, and for each published one.
+
+    Args:
+        found: Of trainings of one length.
+        length: In words.
+        flags: That say it.
+        date: Of today.
+    """
+    published = read_published()
+    lines = []
+    for preset, metric in sorted({*found, *published}):
+        value, provenance = published.get((preset, metric), ("", NEVER))
+        by_seed = found.get((preset, metric), {})
+        mean, sd = _mean_sd(list(by_seed.values()))
+        lines.append(
+            LedgerRow(
+                system="parsimonious",
+                table=f"{preset.split('_')[0]}, {length}",
+                row=preset,
+                metric=metric,
+                published=value,
+                provenance=provenance,
+                ours_mean=_number(mean),
+                ours_sd=_number(sd),
+                seeds=" ".join(map(str, sorted(by_seed))),
+                command=f"python -m experiments.parsimonious --preset={preset} {flags}",
+                date=date if by_seed else "",
+                verdict=verdict(found, preset, metric),
+            )
+        )
+    return lines
+
+
+def verdict(found: Found, preset: str, metric: str) -> str:
+    """Returns met, missed, no bar or not run.
+
+    A kind of clustering has two bars, once three seeds of it and of the baseline are
+    there: two points of test accuracy above it, and an NMI that is higher by more than
+    both standard deviations together.
+
+    Args:
+        found: All numbers.
+        preset: Of the number.
+        metric: Likewise.
+    """
+    mine, base = (
+        list(found.get((name, metric), {}).values())
+        for name in (preset, f"{preset.split('_')[0]}_baseline")
+    )
+    if not mine:
+        return "not run"
+    if preset not in BARRED or min(len(mine), len(base)) < len(SEEDS):
+        return "no bar"
+    (mean, sd), (base_mean, base_sd) = _mean_sd(mine), _mean_sd(base)
+    needed = GAIN if metric == ACCURACY else sd + base_sd
+    return "met" if mean - base_mean >= needed - 1e-9 else "missed"
+
+
+def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    if not values:
+        return math.nan, math.nan
+    mean, sd = per_seed(values)
+    return float(mean), float(sd)
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.5f}"

@@ -1,0 +1,75 @@
+"""Activations that cluster: `python -m experiments.parsimonious`.
+
+Networks are trained plain, under weight decay or dropout, or with the k-means
+regulariser on their activations; taught to smaller ones; and what their clusters mean
+is measured and mapped. The grid of settings fills over several sittings: each network
+has a folder of its own, and processes share a run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from experiments.parsimonies.config import ParsimoniousConfig
+from network_pruning import cli
+
+USAGE = """
+Train with activations that cluster, distil, and see what the clusters mean.
+
+  python -m experiments.parsimonious --procedure=train --clustering=sample
+  python -m experiments.parsimonious --preset=CIFAR10_sample_clustering
+  python -m experiments.parsimonious --procedure=distill \\
+    --teacher=CIFAR10_baseline --clustering=sample
+  python -m experiments.parsimonious --procedure=plot
+
+Stop it at any moment and type the same command: it goes on. Several processes may work
+on one run.
+"""
+
+
+def check(config: ParsimoniousConfig) -> None:
+    """Judges what the flags name, without TensorFlow.
+
+    Raises:
+        ValueError: If the dataset or a network is unknown, or cannot be had.
+    """
+    import data
+    import models
+
+    for distils in {False, config.distils()}:
+        models.check(config.settings(distils)["network"])
+    data.check_available(config.get("dataset"))
+
+
+def work(config: ParsimoniousConfig) -> None:
+    """Takes the steps."""
+    import data
+    import models
+
+    run(config, data.load, models.build)
+
+
+def run(config: ParsimoniousConfig, load: Any, build: Any) -> None:
+    """Takes the steps.
+
+    Args:
+        config: Which.
+        load: `data.load`.
+        build: `models.build`.
+    """
+    from experiments.parsimonies import looks, studies
+
+    images = load(config.get("dataset"), num_valid=config.get("num_valid"))
+    if config.num_train is not None:
+        images = images.with_train(config.num_train)
+    study = studies.Study(config, images, build, Path(config.output_dir))
+    for name in config.procedures():
+        if name in studies.MADE:
+            study.train(distils=name == "distill")
+        else:
+            looks.LOOKS[name](study)
+
+
+if __name__ == "__main__":
+    cli.run(ParsimoniousConfig, work, USAGE, check)

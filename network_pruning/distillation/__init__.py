@@ -1,0 +1,1 @@
+"""Teaches a small network what a large one knows."""

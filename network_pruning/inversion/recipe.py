@@ -1,0 +1,102 @@
+"""How images are reconstructed, in numbers and words. No Keras."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+OBJECTIVES = (
+    "top_layer",
+    "all_layers",
+    "all_layers_dropout",
+    "spectral_all_layers",
+    "spectral_layer_pairs",
+)
+Weighting = Literal["balanced", "published"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that the images depend on, beside network and records.
+
+    Attributes:
+        objective: One of `OBJECTIVES`.
+        n: Images of each class.
+        seed: Of the draws.
+        steps: Of Adam.
+        learning_rate: Of Adam.
+        batch: Images moved at once, nearly.
+        joint: Whether layers that share a law are drawn together.
+        residual: Whether what factors leave out of a variance is drawn, too.
+        weighting: Of the layers against each other, see `aims.LayersAim`.
+        rectify: Whether activations and targets pass a ReLU before they are compared.
+        start_mean: Of the pixels at the start; None: as in the data.
+        start_sd: Likewise.
+        clip: Whether pixels are kept in the range that they had in the data.
+        blur: Whether images are smoothed, see `objectives.blurred`.
+        blur_every: Steps from one time to the next.
+        total_variation: Weight of `objectives.total_variation`.
+        batch_norm: Weight of `objectives.batch_norm_apart`.
+        jit: Whether to compile the step with XLA; None: if there is no convolution.
+    """
+
+    objective: str = "all_layers"
+    n: int = 640
+    seed: int = 0
+    steps: int = 400
+    learning_rate: float = 0.05
+    batch: int = 1000
+    joint: bool = True
+    residual: bool = True
+    weighting: Weighting = "balanced"
+    rectify: bool = True
+    start_mean: float | None = None
+    start_sd: float | None = None
+    clip: bool = True
+    blur: bool = False
+    blur_every: int = 1
+    total_variation: float = 0.0
+    batch_norm: float = 0.0
+    jit: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Judges every value.
+
+        Raises:
+            ValueError: In one line, for the first unfit value.
+        """
+        check_objective(self.objective)
+        for name in ("n", "steps", "batch", "blur_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name}: got {getattr(self, name)}, expected at least 1"
+                )
+        if self.weighting not in {"balanced", "published"}:
+            raise ValueError(
+                f"weighting: got {self.weighting!r}, expected balanced or published"
+            )
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(
+                f"learning_rate: got {self.learning_rate}, expected a positive number"
+            )
+        for name in ("total_variation", "batch_norm", "start_sd"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}: got {value}, expected 0 or more")
+
+
+def check_objective(objective: str) -> None:
+    """Judges the name of an objective.
+
+    Raises:
+        ValueError: If there is none of this name.
+    """
+    if objective not in OBJECTIVES:
+        near = difflib.get_close_matches(objective, OBJECTIVES, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"objective: got {objective!r}, expected one of {', '.join(OBJECTIVES)}."
+            f"{hint}"
+        )

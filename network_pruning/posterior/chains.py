@@ -1,0 +1,118 @@
+"""The chain over data in memory: many steps in one traced call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from network_pruning.posterior import streams
+from network_pruning.posterior.distiller import BLOWN_UP, PosteriorDistiller
+from network_pruning.training import DivergedError, is_dense
+
+
+class ResidentChain:
+    """Runs a distiller's chain over images that lie on the device.
+
+    Between two turns of whoever looks at the chain, all steps are one traced call. For
+    dense teachers a step is compiled (jit): the update of the weights is fused with the
+    noise, which is spread from random bits drawn outside.
+    """
+
+    def __init__(
+        self,
+        distiller: PosteriorDistiller,
+        images: npt.NDArray[np.float32],
+        labels: npt.NDArray[Any],
+        batch_size: int = 100,
+        jit: bool | None = None,
+    ) -> None:
+        """Puts the data in place.
+
+        Args:
+            distiller: Compiled, if it has students.
+            images: That the posterior is of [n, h, w, c].
+            labels: int [n].
+            batch_size: Of the chain's minibatches.
+            jit: Whether to compile the step; None does for dense teachers.
+
+        Raises:
+            ValueError: If the batch size is unfit.
+        """
+        streams.check_batch("batch_size", batch_size, len(images))
+        self.distiller, self.batch_size = distiller, batch_size
+        self._images, self._labels = tf.constant(images), tf.constant(labels)
+        jit = is_dense(distiller.teacher) if jit is None else jit
+        self._step = tf.function(distiller.walk, jit_compile=jit)
+        self._limit = tf.constant(BLOWN_UP * np.log(distiller.classes), tf.float32)
+        self._walk = tf.function(self._steps)
+
+    @property
+    def steps(self) -> int:
+        """Steps that the chain has taken in all."""
+        return int(self.distiller.steps.numpy())
+
+    def advance(self, steps: int) -> dict[str, float]:
+        """Goes on.
+
+        Args:
+            steps: How many to take.
+
+        Returns:
+            Mean NLL of the minibatches on the way, and the students' mean losses.
+
+        Raises:
+            DivergedError: If the chain blew up; it stands where it was at the last
+                turn, or before this call.
+        """
+        distiller, end, nll = self.distiller, self.steps + steps, 0.0
+        for metric in distiller.metrics:
+            metric.reset_state()
+        while (here := self.steps) < end:
+            turn = min(distiller.turn_after(here) or end, end)
+            nll += self._go(turn - here) * (turn - here)
+            distiller.look(turn)
+        return {"nll": nll / max(steps, 1), **distiller.told()}
+
+    def _go(self, steps: int) -> float:
+        """Takes steps that nobody looks at.
+
+        Returns:
+            Their mean NLL.
+
+        Raises:
+            DivergedError: If the chain blew up; it stands where it was before.
+        """
+        here = self.steps
+        position = [v.numpy() for v in self.distiller.position]
+        total, last = self._walk(tf.constant(steps))
+        try:
+            self.distiller.check(float(last), self.steps)
+        except DivergedError as error:
+            for variable, value in zip(self.distiller.position, position, strict=True):
+                variable.assign(value)
+            raise DivergedError(f"{error}; it stands at step {here} again") from None
+        return float(total) / steps
+
+    def _steps(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the sum of the minibatches' NLLs, and the last."""
+        total, last, taken = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
+        while taken < steps and last <= self._limit:
+            rows = streams.rows_of(
+                self.distiller.seed,
+                streams.BATCHES,
+                self.distiller.steps.read_value(),
+                self.batch_size,
+                self._images.shape[0],
+            )
+            images, labels = (
+                tf.gather(self._images, rows),
+                tf.gather(self._labels, rows),
+            )
+            each = self._step(images, labels, self.distiller.draw_noise())
+            last = tf.reduce_mean(each)
+            total += last
+            taken += 1
+        return total, last

@@ -1,0 +1,324 @@
+"""A Monte Carlo teacher, and students that learn its posterior expectations online.
+
+The teacher's weights walk through the posterior; every so many steps each student
+learns from the position the walk has come to, and no position is kept. M. Vadera, B.
+Jalaian, B. Marlin, "Generalized Bayesian Posterior Expectation Distillation for Deep
+Neural Networks", UAI 2020, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning import losses
+from network_pruning.graph import check_classifier, ends_in_softmax
+from network_pruning.posterior import streams
+from network_pruning.posterior.ensembles import Ensemble
+from network_pruning.posterior.samplers.sampler import Sampler
+from network_pruning.posterior.students import Lesson, Student, gather_lessons
+from network_pruning.training import DivergedError, share_of_mean
+
+BLOWN_UP = 20.0
+"""A minibatch's NLL is so many times that of knowing nothing: the step is too large."""
+
+
+class Watcher(Protocol):
+    """Looks at the chain every so many steps after its burn-in."""
+
+    every: int
+
+    def look(self, step: int) -> None:
+        """Looks at the position after so many steps."""
+        ...
+
+
+class PosteriorDistiller(keras.Model):
+    """Walks a network through the posterior and teaches students on the way.
+
+    `compile` gives the students their optimiser, `fit` takes one step of the chain for
+    each batch; `chains.ResidentChain` does the same faster for data in memory.
+
+    Attributes:
+        teacher: The network whose weights are the chain's position: images -> logits
+            or probabilities [n, classes]. Dropout is off; BatchNormalization keeps the
+            moments it has.
+        students: Who learns.
+        sampler: How the chain moves.
+        data_size: N, the number of cases that the posterior is of.
+        burn_in: Steps before the first that counts.
+        steps: Variable: steps taken.
+        watchers: Lessons, ensembles and whatever else looks at the chain; more may be
+            appended.
+    """
+
+    def __init__(
+        self,
+        teacher: keras.Model,
+        students: Sequence[Student],
+        sampler: Sampler,
+        data_size: int,
+        *,
+        pool: Any = None,
+        ensembles: Sequence[Ensemble] = (),
+        burn_in: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Puts all in place.
+
+        Args:
+            teacher: See the attributes; they explain the others, too.
+            students: With different names; may be none.
+            sampler: Such as `sgld(4e-6, prior_precision=10)`.
+            data_size: From 1.
+            pool: Images that students learn on [cases, h, w, c], no labels needed.
+            ensembles: Images whose predictions are averaged along the chain.
+            burn_in: From 0.
+            seed: Of all that is drawn but for random layers of students.
+
+        Raises:
+            ValueError: If something does not fit, with what does.
+        """
+        super().__init__(name="posterior_distiller")
+        check_classifier(teacher)
+        streams.check_seed(seed)
+        _check_numbers(data_size, burn_in)
+        _check_students(students, pool)
+        self.teacher, self.sampler = teacher, sampler
+        self.students = list(students)
+        self.models = [student.model for student in students]  # tracked by Keras
+        self.ensembles = list(ensembles)
+        self.data_size, self.burn_in, self.seed = data_size, burn_in, seed
+        self._softmax = ends_in_softmax(teacher)
+        self.classes = int(teacher.outputs[0].shape[-1])
+        self.distribute_reduction_method = "first"
+        self.tracker = keras.metrics.Mean("nll")
+        self.steps = tf.Variable(
+            0,
+            trainable=False,
+            dtype=tf.int64,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        weights = teacher.trainable_variables
+        self._shapes = [weight.shape.as_list() for weight in weights]
+        start = sampler.init([tf.convert_to_tensor(weight) for weight in weights])
+        self._state = [tf.Variable(value, trainable=False) for value in start]
+        self.lessons = self._gather(pool)
+        self.watchers: list[Watcher] = [*self.lessons, *self.ensembles]
+        for ensemble in self.ensembles:
+            ensemble.join(self.log_probabilities, self.classes)
+
+    def _gather(self, pool: Any) -> list[Lesson]:
+        if not self.students:
+            return []
+        cases = tf.convert_to_tensor(pool)
+        for student in self.students:
+            student.join(self.classes, cases.shape[0])
+        return gather_lessons(self.students, self.log_probabilities, cases, self.seed)
+
+    @property
+    def position(self) -> list[tf.Variable]:
+        """Where the chain stands: weights, the sampler's own state, steps taken."""
+        return [*self.teacher.trainable_variables, *self._state, self.steps]
+
+    def compile(
+        self, optimizer: Any = "adam", jit_compile: bool | None = None, **options: Any
+    ) -> None:
+        """Gives every student without an optimiser a copy of this one.
+
+        Args:
+            optimizer: Keras optimiser, or its name.
+            jit_compile: Whether to compile the students' steps; None does for dense
+                students on one device.
+            **options: Of `keras.Model.compile`. With steps_per_execution=H one traced
+                call takes H steps of the chain.
+
+        Raises:
+            ValueError: If students would miss their turn.
+        """
+        super().compile(optimizer=optimizer, **options)
+        at_once = options.get("steps_per_execution") or 1
+        for watcher in self.watchers:
+            if watcher.every % at_once or self.burn_in % at_once:
+                raise ValueError(
+                    f"steps_per_execution: got {at_once}, expected a divisor of "
+                    f"burn_in ({self.burn_in}) and of every thin ({watcher.every})"
+                )
+        for student in self.students:
+            student.start(self.optimizer, jit_compile)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means that Keras resets at each epoch."""
+        return [self.tracker, *(student.tracker for student in self.students)]
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the logits of the chain's position."""
+        del training
+        outputs = losses.full_precision(self.teacher(inputs, training=False))
+        return losses.as_logits(outputs, self._softmax)
+
+    def log_probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns log p(y | x, theta) at the chain's position [n, classes]."""
+        return tf.nn.log_softmax(self.call(images))
+
+    def draw_noise(self) -> tf.Tensor:
+        """Returns the draw behind the noise of the next step."""
+        pair = streams.seed_of(self.seed, streams.NOISE, self.steps.read_value())
+        return self.sampler.draw_noise(self._shapes, pair)
+
+    def walk(self, images: tf.Tensor, labels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
+        """Takes one step of the chain.
+
+        Args:
+            images: This replica's part of a minibatch.
+            labels: int [n].
+            drawn: What `draw_noise` gave; the same on every replica.
+
+        Returns:
+            NLL of each case [n], before the step.
+        """
+        weights = self.teacher.trainable_variables
+        with tf.GradientTape() as tape:
+            each = losses.cross_entropy(self.call(images), labels)
+            mean = share_of_mean(each)
+        gradients = _summed(tape.gradient(mean, weights))
+        theta, state = self.sampler.update(
+            [weight.read_value() for weight in weights],
+            gradients,
+            [value.read_value() for value in self._state],
+            self.steps.read_value(),
+            drawn,
+            self.data_size,
+        )
+        _assign([*weights, *self._state], [*theta, *state])
+        self.steps.assign_add(1)
+        return each
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Takes one step of the chain; students have their turn between the steps.
+
+        Args:
+            data: This replica's images [n, h, w, c] and labels int [n].
+
+        Returns:
+            Mean NLL of the minibatches since the epoch began.
+        """
+        images, labels = data
+        self.tracker.update_state(self.walk(images, labels, self.draw_noise()))
+        return {"nll": self.tracker.result()}
+
+    def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
+        """Returns what `fit` calls: steps of the chain, then whoever has a turn."""
+        known: Any = self.train_function
+        if known is not None and not force:
+            return known
+        take_steps = super().make_train_function(force)
+
+        def function(iterator: Any) -> dict[str, tf.Tensor]:
+            logs = take_steps(iterator)
+            step = int(self.steps.numpy())
+            self.check(float(logs["nll"]), step)
+            self.look(step)
+            return {**logs, **self.told()}
+
+        self.train_function: Any = function
+        return function
+
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Measures the chain's position, and nobody learns.
+
+        Args:
+            data: As in `train_step`.
+
+        Returns:
+            Its mean NLL since the evaluation began.
+        """
+        images, labels = data
+        self.tracker.update_state(losses.cross_entropy(self.call(images), labels))
+        return {"nll": self.tracker.result()}
+
+    def told(self) -> dict[str, float]:
+        """Returns the students' mean losses since the epoch began."""
+        return {s.tracker.name: float(s.tracker.result()) for s in self.students}
+
+    def turn_after(self, step: int) -> int | None:
+        """Returns the next step at which somebody looks; None if nobody ever does."""
+        turns = [_turn_after(step, self.burn_in, w.every) for w in self.watchers]
+        return min(turns, default=None)
+
+    def look(self, step: int) -> None:
+        """Gives their turn to those who have it after so many steps."""
+        if step <= self.burn_in or not self.sampler.is_draw(step - 1):
+            return
+        for watcher in self.watchers:
+            if (step - self.burn_in) % watcher.every == 0:
+                watcher.look(step)
+
+    def check(self, nll: float, step: int) -> None:
+        """Judges the NLL of a minibatch.
+
+        Raises:
+            DivergedError: If the chain has blown up.
+        """
+        if not nll <= BLOWN_UP * np.log(self.classes):
+            raise DivergedError(
+                f"the chain's NLL became {nll:.4g} at step {step}, knowing nothing has "
+                f"{np.log(self.classes):.3g}: lower the step size"
+            )
+
+
+def _turn_after(step: int, burn_in: int, every: int) -> int:
+    passed = max(step - burn_in, 0) // every
+    return burn_in + (passed + 1) * every
+
+
+def _check_numbers(data_size: int, burn_in: int) -> None:
+    if data_size < 1 or burn_in < 0:
+        raise ValueError(
+            f"got data_size={data_size} and burn_in={burn_in}, expected at least 1 "
+            "case and 0 steps"
+        )
+
+
+def _check_students(students: Sequence[Student], pool: Any) -> None:
+    names = [student.name for student in students]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"students: got {', '.join(names)}, expected different names: give each "
+            "model its own, keras.Model(..., name=...)"
+        )
+    if students and pool is None:
+        raise ValueError(
+            "pool: got none, expected the images that students learn on, as in "
+            "pool=x_train"
+        )
+
+
+def _summed(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns the sums over all replicas."""
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return gradients
+    return replicas.all_reduce("sum", gradients)
+
+
+def _assign(variables: list[tf.Variable], values: list[tf.Tensor]) -> None:
+    """Assigns the same values on all replicas."""
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return
+
+    def assign(strategy: Any, values: list[tf.Tensor]) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            strategy.extended.update(
+                variable, lambda v, new: v.assign(new), args=(value,)
+            )
+
+    replicas.merge_call(assign, args=(values,))

@@ -1,0 +1,141 @@
+"""What the whole chain predicts for given images, in memory that does not grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from network_pruning import losses
+from network_pruning.evaluation.uncertainty import Uncertainty, entropy
+
+CHUNK = 2000
+"""Images at once."""
+FLOOR = 1e-300
+
+
+class Ensemble:
+    """Means over the chain's draws: of the prediction, and of its entropy.
+
+    Attributes:
+        name: Of the images.
+        every: Steps of the chain from one draw that counts to the next.
+        trace: (step, NLL of the draw, NLL of the mean so far), in nats, for each that
+            counted; empty without labels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: npt.NDArray[np.float32],
+        labels: npt.NDArray[Any] | None = None,
+        *,
+        every: int = 100,
+    ) -> None:
+        """Keeps the images.
+
+        Args:
+            name: Of them, for files.
+            images: [n, h, w, c].
+            labels: int [n]; with them the chain's NLL is traced.
+            every: From 1.
+
+        Raises:
+            ValueError: If there is nothing to predict, or `every` is unfit.
+        """
+        if every < 1 or not len(images):
+            raise ValueError(
+                f"ensemble {name!r}: got every={every} and {len(images)} images, "
+                "expected at least 1 of each"
+            )
+        self.name, self.every = name, every
+        self.trace: list[tuple[float, float, float]] = []
+        self._images = tf.constant(images)
+        self._labels = None if labels is None else tf.constant(labels, tf.int32)
+        self._teacher: Any = None
+        self._take: Any = None
+
+    def join(self, teacher: Callable[[tf.Tensor], tf.Tensor], classes: int) -> None:
+        """Makes the sums.
+
+        Args:
+            teacher: Images -> log-probabilities of the chain's position.
+            classes: Of the teacher.
+        """
+        cases = len(self._images)
+        self._teacher = tf.function(teacher)
+        self._probabilities = _sum([cases, classes], f"{self.name}_probabilities")
+        self._entropies = _sum([cases], f"{self.name}_entropies")
+        self._count = _sum([], f"{self.name}_draws")
+        self._take = tf.function(self._take_in)
+
+    def look(self, step: int) -> None:
+        """Takes the chain's position into the means.
+
+        Args:
+            step: Of the chain.
+        """
+        starts = range(0, len(self._images), CHUNK)
+        parts = [self._teacher(self._images[s : s + CHUNK]) for s in starts]
+        measured = self._take(tf.concat(parts, axis=0))
+        if self._labels is not None:
+            now, mean = (float(nll) for nll in measured)
+            self.trace.append((step, now, mean))
+
+    def _take_in(self, logs: tf.Tensor) -> list[tf.Tensor]:
+        """Adds a draw to the sums.
+
+        Returns:
+            Of labelled images, the NLL of the draw and that of the mean so far.
+        """
+        logs = tf.cast(logs, tf.float64)
+        p = tf.exp(logs)
+        total = self._probabilities.assign_add(p)
+        plogp = tf.math.multiply_no_nan(logs, p)
+        self._entropies.assign_add(-tf.reduce_sum(plogp, axis=1))
+        count = self._count.assign_add(1)
+        if self._labels is None:
+            return []
+        mean = tf.math.log(total / count + FLOOR)
+        both = [losses.cross_entropy(z, self._labels) for z in (logs, mean)]
+        return [tf.reduce_mean(each) for each in both]
+
+    @property
+    def draws(self) -> int:
+        """How many positions were taken in."""
+        return int(self._count)
+
+    @property
+    def log_probabilities(self) -> npt.NDArray[np.float64]:
+        """The logarithm of the mean prediction [n, classes]; also its logits.
+
+        Raises:
+            ValueError: If no position was taken in.
+        """
+        return np.log(self._mean(self._probabilities) + FLOOR)
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """Total and expected data uncertainty of each image, in nats."""
+        data = self._mean(self._entropies)
+        return Uncertainty(entropy(self.log_probabilities), data)
+
+    def _mean(self, total: tf.Variable) -> npt.NDArray[np.float64]:
+        if not self.draws:
+            raise ValueError(
+                f"ensemble {self.name!r} holds no draw, expected a chain longer than "
+                f"its burn-in and {self.every} more steps"
+            )
+        return total.numpy() / self.draws
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """The sums."""
+        return [self._probabilities, self._entropies, self._count]
+
+
+def _sum(shape: list[int], name: str) -> tf.Variable:
+    return tf.Variable(tf.zeros(shape, tf.float64), trainable=False, name=name)

@@ -1,0 +1,295 @@
+"""Students of a chain, and the lessons they take together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning.graph import check_classifier, ends_in_softmax
+from network_pruning.posterior import expectations, streams
+from network_pruning.training import (
+    AfterUpdate,
+    DivergedError,
+    is_dense,
+    share_of_mean,
+    share_of_sum,
+)
+
+LogProbabilities = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Student:
+    """A small network that learns one posterior expectation from a chain.
+
+    Attributes:
+        model: Images -> linear outputs, as many as the expectation wants.
+        expectation: What it learns, and how its outputs are read.
+        estimator: us, from the last draw; uo, from the mean over all draws that met the
+            case, kept for every case of the pool: memory of cases * values.
+        thin: Steps of the chain from one lesson to the next.
+        steps: Its own steps in one lesson, each on other cases.
+        batch_size: Cases of a step.
+        input_noise: Standard deviation of the noise on the pixels of each case, which
+            the teacher sees, too; us alone, as means belong to cases.
+        optimizer: Its own, or None for a copy of the one that `compile` is given.
+        after_update: Called with the model inside the traced step, after each update.
+        name: Of the model.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        expectation: str | expectations.Expectation | Callable[..., Any] = "predictive",
+        estimator: str = "us",
+        *,
+        thin: int = 100,
+        steps: int = 1,
+        batch_size: int = 100,
+        input_noise: float = 0.0,
+        optimizer: Any = None,
+        after_update: AfterUpdate | None = None,
+    ) -> None:
+        """Judges the settings.
+
+        Args:
+            model: See the attributes; they explain the others, too.
+            expectation: By name (predictive, entropy, both, variance, dirichlet), an
+                `Expectation`, or any function of log-probabilities [n, classes].
+            estimator: us or uo.
+            thin: From 1.
+            steps: From 1.
+            batch_size: From 1.
+            input_noise: From 0.
+            optimizer: A Keras optimiser that no other student has.
+            after_update: Holds masks, or takes a proximal step.
+
+        Raises:
+            ValueError: If a setting is unfit.
+        """
+        check_classifier(model)
+        expectations.check_estimator(estimator)
+        if ends_in_softmax(model):
+            raise ValueError(
+                f"student {model.name!r} ends in a softmax, expected linear outputs: "
+                "they are read by its expectation"
+            )
+        for name, value in (("thin", thin), ("steps", steps), ("batch", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name}: got {value}, expected at least 1")
+        if input_noise < 0 or (input_noise and estimator == "uo"):
+            raise ValueError(
+                f"input_noise: got {input_noise} with the estimator {estimator}, "
+                "expected 0 or more with us, 0 with uo: means belong to fixed cases"
+            )
+        self.model = model
+        self.expectation = expectations.get(expectation)
+        self.estimator = estimator
+        self.thin, self.steps, self.batch_size = thin, steps, batch_size
+        self.input_noise = input_noise
+        self.optimizer = optimizer
+        self.after_update = after_update
+        self.tracker = keras.metrics.Mean(f"{self.name}_loss")
+        self._means: Any = None
+        self._counts: Any = None
+        self._update: Any = None
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.model.name
+
+    @property
+    def lesson_key(self) -> tuple[Any, ...]:
+        """What students must have in common to share draws and cases."""
+        return self.thin, self.steps, self.batch_size, self.input_noise
+
+    def join(self, classes: int, cases: int) -> None:
+        """Makes what the student keeps for each case.
+
+        Args:
+            classes: Of the teacher.
+            cases: Of the pool.
+
+        Raises:
+            ValueError: If its head does not fit what it is to learn.
+        """
+        width = self.model.outputs[0].shape[-1]
+        self.expectation.check_width(width, classes, self.name)
+        streams.check_batch("batch_size", self.batch_size, cases)
+        if self.estimator == "us":
+            return
+        probe = tf.fill([1, classes], -tf.math.log(float(classes)))
+        values = self.expectation.target(probe).shape[-1]
+        self._means = _kept([cases, values], tf.float32, f"{self.name}_means")
+        self._counts = _kept([cases], tf.int32, f"{self.name}_counts")
+
+    def start(self, optimizer: Any, jit: bool | None = None) -> None:
+        """Gives the student its optimiser.
+
+        Args:
+            optimizer: What `compile` was given; copied if the student has none.
+            jit: Whether to compile its step, on one device; None does if it is dense.
+        """
+        if self.optimizer is None:
+            config = optimizer.get_config()
+            self.optimizer = type(optimizer).from_config(config)
+        self.optimizer.build(self.model.trainable_variables)
+        if not _is_alone():
+            self._update = self._descend  # replicas meet in it, in the lesson's graph
+            return
+        jit = is_dense(self.model) if jit is None else jit
+        self._update = tf.function(self._descend, jit_compile=jit)
+
+    def learn(
+        self, images: tf.Tensor, rows: tf.Tensor, log_probabilities: tf.Tensor
+    ) -> None:
+        """Takes one step.
+
+        Args:
+            images: Of the cases, noise included.
+            rows: Of the cases in the pool [n].
+            log_probabilities: What the chain says of them [n, classes].
+        """
+        target = self.expectation.target(log_probabilities)
+        if self._means is not None:
+            counts = tf.gather(self._counts, rows)
+            kept = tf.gather(self._means, rows)
+            target = expectations.running_mean(kept, counts, target)
+            self._means.scatter_update(tf.IndexedSlices(target, rows))
+            self._counts.scatter_update(tf.IndexedSlices(counts + 1, rows))
+        self.tracker.update_state(self._update(images, target))
+
+    def _descend(self, images: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each case [n] before the step."""
+        weights = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = self.model(images, training=True)
+            each = self.expectation.loss(target, outputs)
+            loss = share_of_mean(each) + share_of_sum(self.model.losses)
+        self.optimizer.minimize(loss, weights, tape=tape)
+        if self.after_update is not None:
+            self.after_update(self.model)
+        return each
+
+    @property
+    def means(self) -> list[tf.Variable]:
+        """Means [cases, values] and how many values each is of [cases]; [] for us."""
+        return [] if self._means is None else [self._means, self._counts]
+
+    @property
+    def state(self) -> dict[str, list[tf.Variable]]:
+        """All that its next step depends on, by kind."""
+        return {
+            "weights": list(self.model.weights),
+            "optimizer": list(self.optimizer.variables),
+            "means": self.means,
+            "generators": _generators(self.model),
+        }
+
+
+def _is_alone() -> bool:
+    return tf.distribute.get_strategy().num_replicas_in_sync == 1
+
+
+def _kept(shape: list[int], dtype: Any, name: str) -> tf.Variable:
+    # Every replica computes the same means.
+    return tf.Variable(
+        tf.zeros(shape, dtype),
+        trainable=False,
+        name=name,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def _generators(model: keras.Model) -> list[tf.Variable]:
+    """Returns the states of the random layers (Dropout ...) that have one."""
+    sources = [
+        getattr(layer, "_random_generator", None) for layer in model._flatten_layers()
+    ]
+    found = [getattr(source, "_generator", None) for source in sources]
+    return [generator.state for generator in found if generator is not None]
+
+
+class Lesson:
+    """Students that learn from the same draws, on the same cases.
+
+    Attributes:
+        every: Steps of the chain from one lesson to the next.
+        students: Who takes part.
+        visits: Student steps taken; names the cases of the next.
+    """
+
+    def __init__(
+        self,
+        students: Sequence[Student],
+        teacher: LogProbabilities,
+        pool: tf.Tensor,
+        seed: int,
+    ) -> None:
+        """Gathers students with one `lesson_key`.
+
+        Args:
+            students: At least one.
+            teacher: Images -> log-probabilities of the chain's position.
+            pool: Images of all cases.
+            seed: Of the cases' order and of the noise on them.
+        """
+        self.students = list(students)
+        self.every = students[0].thin
+        self._teacher, self._pool, self._seed = teacher, pool, seed
+        self.visits = _kept([], tf.int64, f"visits_{self.every}")
+        strategy = tf.distribute.get_strategy()
+        take = self._take if _is_alone() else lambda: strategy.run(self._take)
+        self._teach = tf.function(take)
+
+    def look(self, step: int) -> None:
+        """Holds the lesson at the chain's position.
+
+        Args:
+            step: Of the chain.
+
+        Raises:
+            DivergedError: If a student's loss is no number.
+        """
+        self._teach()
+        for student in self.students:
+            if not bool(tf.math.is_finite(student.tracker.result())):
+                raise DivergedError(
+                    f"the loss of student {student.name!r} is no number at step {step} "
+                    "of the chain: lower the learning rate of its optimiser"
+                )
+
+    def _take(self) -> None:
+        first = self.students[0]
+        for _ in range(first.steps):
+            visit = self.visits.read_value()
+            rows = streams.rows_of(
+                self._seed,
+                streams.CASES,
+                visit,
+                first.batch_size,
+                self._pool.shape[0],
+            )
+            images = tf.gather(self._pool, rows)
+            if first.input_noise:
+                pair = streams.seed_of(self._seed, streams.INPUTS, visit)
+                noise = tf.random.stateless_normal(images.shape, pair)
+                images += first.input_noise * noise
+            said = self._teacher(images)
+            for student in self.students:
+                student.learn(images, rows, said)
+            self.visits.assign_add(1)
+
+
+def gather_lessons(
+    students: Sequence[Student], teacher: LogProbabilities, pool: tf.Tensor, seed: int
+) -> list[Lesson]:
+    """Returns one lesson for each kind of student, in their order."""
+    keys = dict.fromkeys(student.lesson_key for student in students)
+    return [
+        Lesson([s for s in students if s.lesson_key == key], teacher, pool, seed)
+        for key in keys
+    ]

@@ -1,0 +1,419 @@
+"""Data-free compression by command: a tiny run, what it goes on from, refusals."""
+
+import sys
+
+import numpy as np
+import pytest
+import tf_keras as keras
+from absl import flags
+
+import data
+from data.arrays import ArrayDataset
+from experiments import datafree
+from experiments.datafrees import found, prunings
+from experiments.datafrees.config import GONE, PROCEDURES, DatafreeConfig
+from experiments.stages import Chain
+from network_pruning import cli
+from network_pruning.inversion.records import ActivationRecords
+from network_pruning.inversion.shards import load_reconstructed
+from network_pruning.types import Scores
+
+layers = keras.layers
+TINY = {
+    **{"dataset": "uci_digits", "lr": 0.01, "epochs": 3, "images": 4, "steps": 15},
+    **{"batch": 40, "rank": 12, "criteria": ("taylor",), "compared": 30},
+    **{"eval_interval": 2, "checkpoint_interval": 2, "train_batch_size": 50},
+}
+"""Flags of the run, but for those that say where it is."""
+LATER = PROCEDURES[1:-1]
+"""Pruning takes as long as all of these together."""
+
+
+def build(name, shape, classes, **options):
+    """Builds a small network in the place of every published one."""
+    assert options == {"init": "he"}
+    x = inputs = keras.Input(shape, name="images")
+    # With a convolution nothing is compiled, which takes longer than these steps.
+    x = layers.Conv2D(4, 3, 2, activation="relu", name="conv")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(16 if name == "hinton1200" else 12, "relu", name="hidden")(x)
+    x = layers.Dropout(0.2, name="drop")(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    whole = data.load("uci_digits", image_size=(8, 8))
+    parts = {
+        split: (getattr(whole, f"x_{split}")[:n], getattr(whole, f"y_{split}")[:n])
+        for split, n in {"train": 500, "valid": 60, "test": 100}.items()
+    }
+    return ArrayDataset("uci_digits", parts, num_classes=10)
+
+
+@pytest.fixture(scope="module")
+def load(digits):
+    return lambda name, **options: digits
+
+
+def must_not_load(name, **options):
+    pytest.fail(f"opened {name}")
+
+
+def steps_of(root, load, **flags_):
+    """Runs; what a step went on from is one of the run."""
+    config = DatafreeConfig(summary_folder=str(root), run_name="tiny", **flags_)
+    return datafree.run(config, load, build)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, load):
+    """All steps of a tiny run; not to be written to."""
+    root = tmp_path_factory.mktemp("results")
+    first = steps_of(root, load, procedure="train", **TINY)
+    later = [
+        steps_of(root, load, procedure=name, **later_flags(name))[0] for name in LATER
+    ]
+    return root, {stage.procedure: stage for stage in (*first, *later)}
+
+
+def later_flags(procedure):
+    # Without a dataset's name, students learn from the run's reconstructed images.
+    left_out = {"dataset", "lr"} if procedure == "optimize_dataset" else {"dataset"}
+    return {name: value for name, value in TINY.items() if name not in left_out}
+
+
+def test_every_step_has_a_folder_and_a_record(made):
+    root, stages = made
+    assert tuple(stages) == PROCEDURES[:-1]
+    for procedure, stage in stages.items():
+        assert stage.run.path.parent == root / "tiny"
+        assert stage.run.path.name.startswith(f"{procedure}-")
+        assert stage.made is not None
+        config = stage.run.read_json("config.json")
+        assert set(config) == {"fields", "inputs"}
+    mark = stages["train"].made["fingerprint"]
+    for name in LATER:
+        assert stages[name].inputs["teacher"] == mark
+
+
+def test_teacher_and_student_learn_and_are_judged_on_real_images(made, digits):
+    _, stages = made
+    assert stages["train"].made["test_accuracy"] > 0.6
+    told = stages["distill"].made
+    student = stages["distill"].run.read_model(found.TEACHER)
+    teacher = stages["train"].run.read_model(found.TEACHER)
+    assert student.get_layer("hidden").units == 12
+    ours = student.predict(digits.x_test, verbose=0).argmax(axis=1)
+    theirs = teacher.predict(digits.x_test, verbose=0).argmax(axis=1)
+    assert told["test_accuracy"] == pytest.approx(np.mean(ours == digits.y_test))
+    assert told["agreement"] == pytest.approx(np.mean(ours == theirs))
+    assert told["teacher_test_accuracy"] == stages["train"].made["test_accuracy"]
+
+
+def test_intervals_say_when_to_look_and_what_to_keep(made):
+    _, stages = made
+    run = stages["distill"].run
+    assert list(run.read_json("curve.json")) == ["2"]
+    assert run.exists("checkpoints/epoch=2.keras")
+    assert not run.exists("checkpoints/epoch=3.keras")
+
+
+def test_records_and_images_are_what_the_flags_say(made):
+    _, stages = made
+    records = ActivationRecords.load(stages["compute_stats"].run.path / found.RECORDS)
+    assert (records.rank, records.form, records.layers) == (
+        *(12, "lowrank"),
+        ("conv", "hidden", "logits"),
+    )
+    told = stages["compute_stats"].made
+    assert told["bytes"] == sum(records.sizes.values())
+    images = load_reconstructed(stages["optimize_dataset"].run.path)
+    assert (images.size("train"), images.size("valid")) == (30, 10)
+    assert stages["optimize_dataset"].fields["objective"] == "top_layer"
+    assert stages["optimize_dataset"].made["aim_met"] > 0.5
+
+
+def test_pictures_and_distances_are_there(made):
+    _, stages = made
+    names = {path.name for path in stages["plot"].run.path.glob("*.png")}
+    assert names == {
+        *("classes.png", "mean_and_random.png", "pixels.png", "loss.png"),
+        "logits.png",
+    }
+    assert list((stages["plot"].run.path / "tensorboard").glob("events.*"))
+    near = stages["leakage"].run.read_arrays("distances.npz")
+    assert near["made"].shape == near["test"].shape == (30,)
+    told = stages["leakage"].made
+    assert told["made"] == pytest.approx(np.median(near["made"]))
+    assert stages["leakage"].run.exists("distances.png")
+
+
+@pytest.mark.slow
+def test_pruning_without_data_stands_beside_pruning_with_data(made, load):
+    root, _ = made
+    (stage,) = steps_of(root, load, procedure="prune", **later_flags("prune"))
+    told = stage.made["taylor"]
+    assert -1 <= told["rank_agreement"] <= 1
+    for source in ("reconstructed", "real"):
+        assert 0 <= told[f"{source}, cut"] <= 1
+        assert 0 <= told[f"{source}, retrained"] <= 1
+        folder = f"retrained/taylor/{source}"
+        small = stage.run.read_model(f"{folder}/last.keras")
+        assert small.get_layer("hidden").units == 8
+
+
+def test_the_report_shows_every_step(made):
+    root, stages = made
+    text = (root / "tiny" / "report.md").read_text(encoding="utf-8")
+    for procedure, stage in stages.items():
+        assert f"## {procedure}" in text
+        assert stage.run.path.name in text
+    assert f"{stages['distill'].made['test_accuracy']:.4f}" in text
+
+
+def test_finished_steps_are_not_repeated(made, load, monkeypatch):
+    root, stages = made
+    before = (stages["optimize_dataset"].run.path / "done.json").stat().st_mtime_ns
+    monkeypatch.setattr("experiments.datafrees.inversions.reconstruct", None)
+    tiny = later_flags("optimize_dataset")
+    (again,) = steps_of(root, load, procedure="optimize_dataset", **tiny)
+    assert again.run.path == stages["optimize_dataset"].run.path
+    assert (again.run.path / "done.json").stat().st_mtime_ns == before
+
+
+def test_optimize_dataset_opens_no_dataset(made, monkeypatch):
+    root, _ = made
+    monkeypatch.setattr(data, "load", must_not_load)
+    options = {"images": 2, "steps": 3, "optimization_objective": "all_layers_dropout"}
+    (stage,) = steps_of(root, must_not_load, procedure="optimize_dataset", **options)
+    assert len(load_reconstructed(stage.run.path).y_train) == 10
+
+
+def test_files_alone_are_enough(made, tmp_path):
+    _, stages = made
+    teacher = stages["train"].run.path / found.TEACHER
+    records = stages["compute_stats"].run.path / found.RECORDS
+
+    def build_file(name, shape, classes):
+        assert (shape, classes) == ((8, 8, 1), 10)
+        return keras.models.load_model(name, compile=False)
+
+    config = DatafreeConfig(
+        procedure="optimize_dataset",
+        summary_folder=str(tmp_path),
+        model_checkpoint=str(teacher),
+        records=str(records),
+        images=1,
+        steps=2,
+    )
+    (stage,) = datafree.run(config, must_not_load, build_file)
+    assert stage.made["aim_met"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("procedure", "first"),
+    [
+        ("compute_stats", "train"),
+        ("optimize_dataset", "train"),
+        ("distill", "train"),
+        ("plot", "train"),
+        ("leakage", "train"),
+        ("prune", "train"),
+    ],
+)
+def test_a_missing_step_names_the_command_that_makes_it(
+    procedure, first, tmp_path, load
+):
+    with pytest.raises(ValueError, match="holds no trained teacher") as told:
+        steps_of(tmp_path, load, procedure=procedure, model="lenet")
+    assert (
+        f"python -m experiments.datafree --procedure={first} --run_name=tiny "
+        f"--model=lenet --summary_folder={tmp_path}" in str(told.value)
+    )
+
+
+def test_records_and_images_that_are_missing_name_their_commands(made, load):
+    root, _ = made
+    for procedure, options, words in (
+        ("optimize_dataset", {"form": "diag"}, "--procedure=compute_stats .*form=diag"),
+        (
+            "optimize_dataset",
+            {"optimization_objective": "spectral_all_layers"},
+            "--procedure=compute_stats .*compute_graphwise_stats=true",
+        ),
+        (
+            "distill",
+            {"optimization_objective": "all_layers"},
+            "--procedure=optimize_dataset .*objective=all_layers",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            steps_of(root, load, procedure=procedure, **options)
+
+
+def test_the_newest_step_that_fits_is_taken(tmp_path):
+    chain = Chain(tmp_path)
+    names = []
+    for rank in (1, 2):
+        with chain.stage("compute_stats", {"rank": rank}, {"teacher": "a"}) as stage:
+            stage.finish({"rank": rank})
+            names.append(stage.run.path.name)
+    assert len(set(names)) == 2
+    fresh = Chain(tmp_path)
+    assert fresh.find("compute_stats", {"rank": 1}, {}).made["rank"] == 1
+    assert fresh.find("compute_stats", {}, {"teacher": "b"}) is None
+    assert fresh.find("train", {}, {}) is None
+    assert [stage.procedure for stage in fresh.all()] == ["compute_stats"] * 2
+
+
+def test_two_processes_do_not_share_a_step(tmp_path):
+    chain = Chain(tmp_path)
+    with (
+        chain.stage("train", {}, {}),
+        pytest.raises(ValueError, match="another process works on"),
+        chain.stage("train", {}, {}),
+    ):
+        pass
+
+
+def test_rank_agreement_is_the_mean_over_groups():
+    one = {"a": Scores(np.array([1.0, 2, 3])), "b": Scores(np.array([1.0, 2, 3]))}
+    one = {name: Scores(each.values, None) for name, each in one.items()}
+    other = {
+        "a": Scores(np.array([2.0, 4, 9]), None),
+        "b": Scores(-one["b"].values, None),
+    }
+    assert prunings.rank_agreement(one, other) == pytest.approx(0)
+    assert prunings.rank_agreement(one, one) == pytest.approx(1)
+
+
+def parse(*words):
+    return cli.parse(DatafreeConfig, ["datafree", *words])
+
+
+def test_bare_flags_are_the_published_ones():
+    config = parse("--procedure=optimize_dataset")
+    recipe = config.recipe()
+    assert (recipe.objective, recipe.learning_rate, recipe.seed) == (
+        "top_layer",
+        0.07,
+        42,
+    )
+    assert config.get("model") == "hinton1200"
+    assert found.usual_dataset("hinton1200") == "mnist"
+    assert found.usual_dataset("lenet") == "mnist_conv"
+    assert found.usual_student("hinton1200") == "hinton800"
+    assert found.usual_student("lenet") == "lenet_half"
+    assert (config.temperature, config.soft_weight) == (8.0, 1.0)
+    assert config.get("lr", "train") == 0.001
+    assert parse().procedures() == PROCEDURES
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_flags_that_are_gone_say_what_replaced_them(name):
+    with pytest.raises(flags.Error, match=f"{name}: this flag is gone, .*{GONE[name]}"):
+        parse(f"--{name}=x")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--temperature=0"], "temperature: got 0.0, expected a number above 0"),
+        (["--temperature=nan"], "temperature: got nan"),
+        (["--optimization_objective=all"], "value should be one of"),
+        (["--images=0"], "n: got 0, expected at least 1"),
+        (["--lr=-1"], "lr: got -1.0"),
+        (["--sparsity=2"], "sparsity: got 2.0, expected a share"),
+        (["--epochs=0"], "epochs: got 0, expected at least 1"),
+        (["--run_name=a/b"], "run_name: got 'a/b'"),
+        (["--eval_interval=0"], "eval_interval: got 0"),
+    ],
+)
+def test_unfit_flags_are_told_in_one_line(words, message):
+    with pytest.raises(flags.Error, match=message):
+        parse(*words)
+
+
+def test_names_are_judged_without_tensorflow():
+    with pytest.raises(ValueError, match="model: got 'lent'.* mean 'lenet'"):
+        datafree.check(DatafreeConfig(model="lent"))
+    with pytest.raises(ValueError, match="dataset: got 'minst'"):
+        datafree.check(DatafreeConfig(procedure="train", dataset="minst"))
+
+
+def test_the_command_answers_in_one_line(tmp_path, monkeypatch, capfd):
+    words = ["--procedure=optimize_dataset", f"--summary_folder={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["datafree", *words])
+    monkeypatch.setattr(cli, "_set_up_logging", lambda: None)
+    with pytest.raises(SystemExit) as left:
+        cli.run(DatafreeConfig, datafree.work, datafree.USAGE, datafree.check)
+    assert left.value.code == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "--procedure=train --run_name=experiment" in line
+
+
+@pytest.mark.slow
+def test_squares_teach_too(tmp_path, load):
+    options = TINY | {"procedure": "train", "loss": "mse", "epochs": 6}
+    (stage,) = steps_of(tmp_path, load, **options)
+    assert stage.made["test_accuracy"] > 0.6
+    assert stage.fields["loss"] == "mse"
+
+
+def with_attributes():
+    """Images whose quarters are bright or dark, each an attribute."""
+    generator = np.random.default_rng(0)
+    parts = {}
+    for split, n in {"train": 400, "valid": 50, "test": 100}.items():
+        bright = generator.random((n, 2, 2, 1)) < 0.4
+        images = np.kron(bright, np.ones((1, 4, 4, 1))) * 0.6
+        images += 0.3 * generator.random(images.shape)
+        labels = bright.reshape(n, 4).astype(np.uint8)
+        parts[split] = images.astype(np.float32), labels
+    return ArrayDataset("faces", parts, num_classes=4, multi_label=True)
+
+
+@pytest.mark.slow
+def test_attributes_from_teacher_to_student(tmp_path):
+    faces = with_attributes()
+
+    def run(procedure, **options):
+        flags_ = later_flags(procedure) | {"batch": 16, "images": 24, **options}
+        return steps_of(
+            tmp_path, lambda name, **_: faces, procedure=procedure, **flags_
+        )
+
+    for loss in ("xent", "mse"):
+        with pytest.raises(ValueError, match="expected attrxent: faces has any number"):
+            run("train", dataset="celeb_a", loss=loss)
+    (teacher,) = run("train", dataset="celeb_a", loss="attrxent", epochs=10)
+    assert teacher.made["test_accuracy"] > 0.9
+    run("compute_stats")
+    (images,) = run("optimize_dataset", optimization_objective="all_layers", steps=60)
+    assert images.made["aim_met"] > 0.8
+    (student,) = run("distill", epochs=30)
+    told = student.made
+    network = student.run.read_model(found.TEACHER)
+    present = network.predict(faces.x_test, verbose=0) > 0
+    assert told["test_accuracy"] == pytest.approx(np.mean(present == faces.y_test))
+    assert told["test_accuracy"] > 0.7  # .6 are absent
+    known = teacher.run.read_model(found.TEACHER).predict(faces.x_test, verbose=0) > 0
+    assert told["agreement"] == pytest.approx(np.mean(present == known))
+    (plain,) = run("distill", dataset="celeb_a", epochs=10)
+    assert plain.made["test_accuracy"] > 0.8
+    with pytest.raises(ValueError, match="prune: faces has attributes"):
+        run("prune")
+
+
+@pytest.mark.slow
+def test_ordinary_distillation_and_all_at_once(tmp_path, load):
+    options = later_flags("distill")
+    stages = steps_of(tmp_path, load, procedure="all", **options)
+    assert [stage.procedure for stage in stages] == list(PROCEDURES)
+    (plain,) = steps_of(tmp_path, load, procedure="distill", **TINY)
+    assert plain.fields["images"] == "uci_digits"
+    assert plain.made["test_accuracy"] > 0.3  # ten classes, three epochs
+    options["dataset"] = str(stages[2].run.path)
+    (same,) = steps_of(tmp_path, load, procedure="distill", **options)
+    assert same.run.path == stages[3].run.path

@@ -1,0 +1,222 @@
+"""Parsimonious training, distillation and what is looked at, on tiny images."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import numpy as np
+import pytest
+
+import models
+from data.arrays import ArrayDataset
+from experiments import parsimonious
+from experiments.parsimonies import looks, studies
+from experiments.parsimonies.config import ParsimoniousConfig
+from experiments.parsimonies.presets import PRESETS
+from network_pruning import cli
+
+BASE = {
+    "num_train": 60,
+    "num_valid": 20,
+    "epochs": 1,
+    "batch_size": 30,
+    "seeds": (0,),
+    "examples": 40,
+    "perplexity": 5.0,
+    "k": (3,),
+    "n_init": 1,
+}
+CLUSTERED = {"clusters": 8, "layers": ("conv3", "fc1")}
+
+
+def load(name="cifar10", num_valid=None):
+    del num_valid
+    rng = np.random.default_rng(0)
+    parts = {}
+    for split, n in {"train": 70, "valid": 20, "test": 30}.items():
+        labels = rng.integers(0, 3, n)
+        images = rng.random((n, 8, 8, 1)) * 0.3 + labels[:, None, None, None] / 3
+        parts[split] = (np.float32(np.clip(images, 0, 1)), labels)
+    return ArrayDataset(name, parts, num_classes=3)
+
+
+def run(folder, **flags):
+    config = ParsimoniousConfig(**{**BASE, "output_dir": str(folder), **flags})
+    parsimonious.run(config, load, models.build)
+    return studies.Study(config, load().with_train(60), models.build, folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Runs the four trainings of the panels; gives the folder."""
+    folder = tmp_path_factory.mktemp("parsimonious")
+    run(folder, procedure="train", preset="CIFAR10_baseline")
+    sample = {"preset": "CIFAR10_sample_clustering", **CLUSTERED}
+    run(folder, procedure="train", **sample)
+    run(folder, procedure="distill", preset="CIFAR10_distilled")
+    trained = studies.Study(
+        ParsimoniousConfig(**BASE, output_dir=str(folder)),
+        load().with_train(60),
+        models.build,
+        folder,
+    ).trainings()
+    clustered = next(s for s in trained if s.fields["clustering"] == "sample")
+    run(folder, procedure="distill", teacher=str(clustered.run.path))
+    return folder
+
+
+def test_trainings_lie_in_folders_of_their_own(finished):
+    study = run(finished, procedure="test")
+    stages = study.trainings()
+    assert [stage.procedure for stage in stages] == ["train"] * 2 + ["distill"] * 2
+    labels = [stage.made["label"] for stage in stages]
+    assert labels[::2] == ["CIFAR10_baseline", "CIFAR10_distilled"]
+    assert stages[2].made["teacher"] == "CIFAR10_baseline"
+    assert stages[3].made["teacher_clustering"] == "sample"
+    shares = [f for f in finished.rglob("test-*/done.json")]
+    assert len(shares) == 4
+    text = (finished / "parsimonious/results.md").read_text()
+    assert text.count("\n| ") == 6 and "taught by CIFAR10_baseline" in text
+    before = [path.stat().st_mtime_ns for path in finished.rglob("done.json")]
+    run(finished, procedure="train", preset="CIFAR10_baseline")
+    run(finished, procedure="test")
+    assert before == [path.stat().st_mtime_ns for path in finished.rglob("done.json")]
+
+
+def test_what_is_trained_is_plain_and_centred(finished):
+    study = run(finished, procedure="test")
+    clustered = study.trainings()[1]
+    network = study.network(clustered)
+    mean = np.mean(load().x_train[:60], axis=0)
+    centre = network.get_layer("centre").input_mean
+    np.testing.assert_allclose(np.reshape(centre, mean.shape), mean, atol=1e-6)
+    centres = study.centres(clustered, network)
+    assert {path: len(c) for path, c in centres.items()} == {"conv3": 8, "fc1": 8}
+    assert np.abs(centres["fc1"]).max() > 0
+
+
+def test_clusters_are_judged_by_kmeans_and_by_what_was_learned(finished):
+    run(finished, procedure="evaluate_clusters")
+    text = (finished / "parsimonious/clusters.md").read_text()
+    assert text.count("k-means") == 8
+    assert text.count("learned") == 1
+    told = {"references_dir": str(finished / "references"), "note": "made up"}
+    run(finished, procedure="publish", **told)
+    lines = (finished / "references/ledger.csv").read_text()
+    assert (
+        '"CIFAR10, 1 epochs of 60 images (made up)",CIFAR10_distilled,nmi fc1 K=3'
+        in lines
+    )
+    assert (
+        "--preset=CIFAR10_distilled --epochs=1 --num_valid=20 --num_train=60," in lines
+    )
+    assert (finished / "references/parsimonious_clusters.md").read_text() == text
+
+
+@pytest.mark.slow
+def test_maps_and_panels_from_what_is_recorded(finished):
+    with pytest.raises(ValueError, match="no conv1 is recorded .* --procedure=record"):
+        run(finished, procedure="tsne", map_layer="conv1")
+    for procedure in ("record", "tsne", "plot"):
+        run(finished, procedure=procedure)
+    folders = list(finished.glob("parsimonious/tsne-*"))
+    assert len(folders) == 4
+    names = {path.name for path in folders[0].rglob("*.*")}
+    assert {"map.csv", "map.npz", "map.png", "tensors.tsv"} <= names
+    panels = (finished / "parsimonious/panels.png").read_bytes()
+    assert len(panels) > 5000
+    run(finished, procedure="publish", references_dir=str(finished / "references"))
+    copy = finished / "references/parsimonious_panels.png"
+    assert copy.read_bytes() == panels
+    run(finished, procedure="tsne", map_layer="shuffled_pixels")
+    assert len(list(finished.glob("parsimonious/tsne-*"))) == 5
+
+
+def test_units_are_cut_from_every_teacher(finished):
+    run(finished, procedure="removability", sparsities=(0.0, 0.5))
+    text = (finished / "parsimonious/removability.md").read_text()
+    assert text.count("CIFAR10_baseline") == 2 == text.count("mean_activation")
+    assert (finished / "parsimonious/removability.png").exists()
+
+
+@pytest.mark.slow
+def test_the_hybrid_and_a_search(tmp_path, capsys):
+    few = {**CLUSTERED, "layers": ("fc1",)}
+    run(tmp_path, procedure="train", preset="CIFAR10_baseline")
+    study = run(tmp_path, procedure="distill", preset="CIFAR10_hybrid_sample", **few)
+    history = (study.trainings()[1].run.path / "training/training.json").read_text()
+    assert "fc1_regulariser" in history and '"soft"' in history
+    few["clustering"] = "sample"
+    asked = {"weights": (0.5,), "numbers": (4, 8), "momenta": (0.1,), **few}
+    study = run(tmp_path, procedure="search", **asked)
+    assert len(study.trainings()) == 4
+    assert (
+        "| quick-sample | 0 | 4 | 0.5 | 0.1 | fc1 |  |  | 0."
+        in (tmp_path / "parsimonious/search.md").read_text()
+    )
+    warm = {"temperatures": (3.0,), "soft_weights": (0.2, 0.9)}
+    study = run(tmp_path, procedure="search", teacher="CIFAR10_baseline", **warm)
+    assert len(study.trainings()) == 6
+    assert "| 0 |  |  |  |  | 3.0 | 0.2 | 0." in capsys.readouterr().out
+
+
+def test_misfits_are_answered_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="no finished training of CIFAR10_baseline"):
+        run(tmp_path, procedure="distill", preset="CIFAR10_distilled")
+    with pytest.raises(
+        ValueError, match="clusters of fc1: got 61, expected at most 60"
+    ):
+        run(
+            tmp_path,
+            procedure="train",
+            clustering="sample",
+            clusters=61,
+            layers=("fc1",),
+        )
+    with pytest.raises(ValueError, match="teacher: got 'nobody', expected a .keras"):
+        run(tmp_path, procedure="distill", teacher="nobody")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"preset": "CIFAR11"}, "preset: got 'CIFAR11', expected one of CIFAR10_bas"),
+        ({"momentum": 1.0}, r"momentum: got 1.0, expected a share in \[0,1\)"),
+        ({"weight": (-1.0,)}, "weight: got -1.0, expected 0 or more"),
+        ({"weight": (1.0, 2.0)}, "weight: got 2 numbers, expected one, or 5"),
+        ({"temperature": 0.0}, "temperature: got 0.0, expected a number above 0"),
+        ({"procedure": "distill"}, "teacher: got none"),
+        ({"sparsities": (1.0,)}, "sparsities: got 1.0"),
+        ({"seeds": (1, 1)}, "seeds: expected different"),
+    ],
+)
+def test_unfit_flags_are_refused(flags, message):
+    with pytest.raises(ValueError, match=message):
+        ParsimoniousConfig(**flags)
+
+
+def test_presets_are_the_originals():
+    hundred = ParsimoniousConfig(preset="CIFAR100_spatial_clustering").settings(False)
+    assert hundred["weight"] == (10.0, 1.0, 1.0, 1.0)
+    assert (hundred["momentum"], hundred["conv_sd"]) == (0.05, 0.1)
+    assert hundred["layers"] == ("conv1", "conv2", "conv3", "fc1")
+    hybrid = ParsimoniousConfig(preset="CIFAR10_hybrid_channel")
+    assert hybrid.procedures()[0] == "distill"
+    assert hybrid.taught() == "CIFAR10_baseline"
+    assert hybrid.settings(True)["network"] == "quick_student"
+    assert {f"CIFAR10_{kind}_clustering" for kind in ("sample", "spatial")} < set(
+        PRESETS
+    )
+    for name in PRESETS:
+        assert ParsimoniousConfig(preset=name).get("dataset").upper() in name
+
+
+def test_every_procedure_is_known():
+    hints = typing.get_type_hints(ParsimoniousConfig)
+    known = {*looks.LOOKS, *studies.MADE, "search", "all"}
+    assert set(typing.get_args(hints["procedure"])) == known
+    assert set(ParsimoniousConfig().procedures()) <= known
+    text = cli.help_text(ParsimoniousConfig, parsimonious.USAGE)
+    for field in dataclasses.fields(ParsimoniousConfig):
+        assert f"--{field.name}=" in text
