@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -10,6 +11,11 @@ import pytest
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # scikit-learn's threads wait by spinning: on shared cores minutes instead of seconds.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As commands have it: else the first compiled step of a process writes on stderr.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# A shell's background job ignores the keyboard's signal, and so would all its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests import cases
 
