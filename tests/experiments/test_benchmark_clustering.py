@@ -119,6 +119,7 @@ def test_clustered_contestants_take_their_steps():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_suite_writes_its_tables(tmp_path):
     config = dataclasses.replace(TINY, output_dir=str(tmp_path))
     text = clustering.run(config)
