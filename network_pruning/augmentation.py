@@ -6,44 +6,101 @@ stopped goes on with the same images, in memory, streamed or distributed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from network_pruning.types import Augmentation
+
 Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """(images [n, h, w, c], seed pair int32 [2]) -> images."""
 
 
-def make_augment(kind: str, shift: int, black: float = 0.0) -> Augment | None:
+ROTATION, SCALE, SHEAR = 0.3, 0.15, 0.2
+"""Of affine, the largest: radians, share of either side, pixels sideways per pixel."""
+
+
+def make_augment(kind: Augmentation, shift: int, black: float = 0.0) -> Augment | None:
     """Returns the change that --augment names.
 
     Args:
-        kind: none, shift, or flip_shift, which also mirrors left to right.
-        shift: Largest move in pixels, either way along height and width. It is the
-            random crop of an image padded by as many pixels.
+        kind: none; shift; flip_shift, which also mirrors left to right; or affine,
+            which also turns, stretches and slants, between pixels as well.
+        shift: Largest move in pixels, either way along height and width. Of shift and
+            flip_shift it is the random crop of an image padded by as many pixels.
         black: What the pixels that come in from outside are.
     """
     if kind == "none":
         return None
+    if kind == "affine":
+        return functools.partial(_affine, shift=shift, black=black)
+    return functools.partial(
+        _shifted, shift=shift, black=black, flips=kind == "flip_shift"
+    )
 
-    def augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        count = tf.shape(images)[0]
-        down, right, mirrored = tf.unstack(draw(seed, count, shift), axis=1)
-        margin = [[0, 0], [shift, shift], [shift, shift], [0, 0]]
-        padded = tf.pad(images, margin, constant_values=black)
-        rows = down[:, None] + tf.range(tf.shape(images)[1])
-        columns = tf.range(tf.shape(images)[2])
-        if kind == "flip_shift":
-            flip = tf.cast(mirrored, tf.bool)[:, None]
-            columns = tf.where(flip, columns[::-1], columns)
-        columns = right[:, None] + columns
-        moved = tf.gather(padded, rows, axis=1, batch_dims=1)
-        moved = tf.gather(moved, columns, axis=2, batch_dims=1)
-        return tf.ensure_shape(moved, images.shape)
 
-    return augment
+def _shifted(
+    images: tf.Tensor, seed: tf.Tensor, shift: int, black: float, flips: bool
+) -> tf.Tensor:
+    count = tf.shape(images)[0]
+    down, right, mirrored = tf.unstack(draw(seed, count, shift), axis=1)
+    margin = [[0, 0], [shift, shift], [shift, shift], [0, 0]]
+    padded = tf.pad(images, margin, constant_values=black)
+    rows = down[:, None] + tf.range(tf.shape(images)[1])
+    columns = tf.range(tf.shape(images)[2])
+    if flips:
+        flip = tf.cast(mirrored, tf.bool)[:, None]
+        columns = tf.where(flip, columns[::-1], columns)
+    columns = right[:, None] + columns
+    moved = tf.gather(padded, rows, axis=1, batch_dims=1)
+    moved = tf.gather(moved, columns, axis=2, batch_dims=1)
+    return tf.ensure_shape(moved, images.shape)
+
+
+def _affine(images: tf.Tensor, seed: tf.Tensor, shift: int, black: float) -> tf.Tensor:
+    shape = tf.shape(images)
+    x, y, down, right = draw_affine(seed, shape[0], shift)
+    # About the centre, in the order of the operation: columns first, then rows.
+    middle = tf.cast(shape[1:3] - 1, tf.float32) / 2
+    across = middle[1] - x[0] * middle[1] - x[1] * middle[0] + right
+    along = middle[0] - y[0] * middle[1] - y[1] * middle[0] + down
+    none = tf.zeros_like(down)
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([*x, across, *y, along, none, none], axis=1),
+        output_shape=shape[1:3],
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=black,
+    )
+    return tf.ensure_shape(moved, images.shape)
+
+
+def draw_affine(
+    seed: tf.Tensor, count: tf.Tensor | int, shift: int
+) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Draws where the pixels of each image of a batch are fetched from.
+
+    Args:
+        seed: Pair int32 [2].
+        count: Images.
+        shift: Largest move in pixels.
+
+    Returns:
+        Seen from the centre, the column that an output pixel comes from is
+        x[0] column + x[1] row + right, the row y[0] column + y[1] row + down:
+        x, y, down, right; each number float32 [count].
+    """
+    drawn = tf.random.stateless_uniform([6, count], seed, -1.0, 1.0)
+    angle, wide, high, slant, down, right = tf.unstack(drawn)
+    cos, sin = tf.cos(ROTATION * angle), tf.sin(ROTATION * angle)
+    wide, high, slant = 1 + SCALE * wide, 1 + SCALE * high, SHEAR * slant
+    x = [cos * wide, (cos * slant - sin) * high]
+    y = [sin * wide, (sin * slant + cos) * high]
+    return x, y, shift * down, shift * right
 
 
 def draw(seed: tf.Tensor, count: tf.Tensor | int, shift: int) -> tf.Tensor:

@@ -23,6 +23,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from network_pruning.criterion_flags import check_criterion, read_option
+from network_pruning.types import Augmentation
 
 K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
 MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
@@ -118,10 +119,12 @@ class SweepConfig:
     warmup_epochs: int = flag(
         0, "Epochs in which the learning rate rises linearly to its course."
     )
-    augment: Literal["none", "shift", "flip_shift"] = flag(
+    augment: Augmentation = flag(
         "none",
         "Change of the training images, drawn anew each time: moved by up to --shift "
-        "pixels over black, and mirrored left to right every other time.",
+        "pixels over black (shift), mirrored left to right every other time as well "
+        "(flip_shift), or turned by up to 17 degrees, stretched by 15 % and slanted by "
+        "a fifth as well (affine).",
     )
     shift: int = flag(2, "Pixels of --augment; 4 is usual for 32x32 images.")
     l1_reg: float = flag(0.0, "Penalty l1_reg * sum|w| on every hidden kernel.")
@@ -328,7 +331,7 @@ _MEANT_FOR = {
     "nesterov": ("optimizer", {"sgd"}),
     "milestones": ("schedule", {"step"}),
     "step_factor": ("schedule", {"step"}),
-    "shift": ("augment", {"shift", "flip_shift"}),
+    "shift": ("augment", {"shift", "flip_shift", "affine"}),
 }
 """Flag -> the flag and its values without which it would do nothing."""
 

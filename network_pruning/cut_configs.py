@@ -18,6 +18,7 @@ from network_pruning.configs import (
     repeated,
 )
 from network_pruning.criterion_flags import check_criterion, read_option
+from network_pruning.types import Augmentation
 
 COSTS = ("params", "macs", "bytes", "latency")
 EXPORTS = ("tflite", "int8", "saved_model")
@@ -261,7 +262,7 @@ class PruneConfig(NetworkConfig):
     momentum: float = flag(0.9, "Momentum of sgd.")
     nesterov: bool = flag(False, "Whether the momentum of sgd is Nesterov's.")
     weight_decay: float = flag(0.0, "Decay of every kernel.")
-    augment: Literal["none", "shift", "flip_shift"] = flag(
+    augment: Augmentation = flag(
         "none", "Change of the training images, as network_pruning.train has it."
     )
     shift: int = flag(2, "Pixels of --augment.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 Masks = Mapping[str, BoolArray]
 """Unit masks by group name, or weight masks by kernel path; True = keep."""
+
+Augmentation = Literal["none", "shift", "flip_shift", "affine"]
+"""Change of training images, drawn anew each time; see augmentation.make_augment."""
 
 SPLITS = ("train", "valid", "test")
 

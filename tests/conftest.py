@@ -14,10 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # As commands have it: else the first compiled step of a process writes on stderr.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from tests import cases
+
 # A shell's background job ignores the keyboard's signal, and so would all its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-from tests import cases
 
 DEAR = (
     *("test_distribute", "test_distribute_command", "test_prune_job", "test_killed"),

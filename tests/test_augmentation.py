@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from network_pruning.augmentation import batch_seeds, draw, make_augment
+from network_pruning.augmentation import (
+    ROTATION,
+    batch_seeds,
+    draw,
+    draw_affine,
+    make_augment,
+)
 
 
 @pytest.fixture
@@ -36,6 +42,53 @@ def test_each_image_is_moved_as_drawn(images, kind, shift, black):
     np.testing.assert_array_equal(augment(images, seed), expected)
     np.testing.assert_array_equal(augment(images, seed), expected)
     assert (augment(images, tf.constant([3, 5])).numpy() != expected).any()
+
+
+def slow_affine(images, drawn, black):
+    moved = np.empty_like(images)
+    count, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=black)
+    x, y, down, right = drawn
+    middle = np.array([height - 1, width - 1]) / 2
+    for n in range(count):
+        turn = np.array([[y[1][n], y[0][n]], [x[1][n], x[0][n]]], np.float64)
+        for i in range(height):
+            for j in range(width):
+                place = turn @ (np.array([i, j]) - middle) + middle
+                place += np.array([down[n], right[n]], np.float64)
+                # Beyond the second row or column around the image all is black, too.
+                place = np.clip(place + 2, 0, [height + 2, width + 2])
+                (a, b), (s, t) = place.astype(int), place % 1
+                moved[n, i, j] = (
+                    (1 - s) * (1 - t) * padded[n, a, b]
+                    + (1 - s) * t * padded[n, a, b + 1]
+                    + s * (1 - t) * padded[n, a + 1, b]
+                    + s * t * padded[n, a + 1, b + 1]
+                )
+    return moved
+
+
+@pytest.mark.parametrize("black", [0.0, -1.0])
+def test_each_image_is_turned_as_drawn(images, black):
+    seed = tf.constant([3, 4])
+    augment = tf.function(make_augment("affine", 1, black))
+    drawn = [np.array(part) for part in draw_affine(seed, len(images), 1)]
+    expected = slow_affine(images, drawn, black)
+    np.testing.assert_allclose(augment(images, seed), expected, atol=1e-4)
+    assert augment(images, seed).shape == images.shape
+    assert abs(augment(images, tf.constant([3, 5])) - expected).numpy().max() > 0.1
+
+
+def test_turns_are_small_and_centred():
+    x, y, down, right = draw_affine(tf.constant([1, 2]), 20_000, 2)
+    determinant = np.array(x[0] * y[1] - x[1] * y[0])
+    assert determinant.min() > 0.85**2 - 1e-5
+    assert determinant.max() < 1.15**2 + 1e-5
+    turns = np.arctan2(y[0], x[0])
+    assert abs(turns).max() == pytest.approx(ROTATION, rel=1e-3)
+    for part in (turns, down, right):
+        assert abs(np.mean(part)) < 0.05 * np.max(part)
+    assert max(abs(down).numpy().max(), abs(right).numpy().max()) <= 2
 
 
 def test_every_move_is_drawn_equally_often():

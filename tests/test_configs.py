@@ -222,7 +222,7 @@ REFUSED = [
     ("nesterov", True, "says nothing with --optimizer=adam"),
     ("milestones", (1.0, 2.0), "milestones: got 1.0,2.0, which .* --schedule=step"),
     ("step_factor", 0.5, "expected --schedule=step"),
-    ("shift", 4, "expected --augment=flip_shift or shift"),
+    ("shift", 4, "expected --augment=affine or flip_shift or shift"),
     ("shift", 0, "shift: got 0, expected a number above 0"),
     ("step_factor", 0.0, "above 0"),
     ("input_range", (1.0,), "input_range: got 1.0, expected low,high"),

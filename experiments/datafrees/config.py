@@ -109,7 +109,7 @@ class DatafreeConfig:
     schedule: Literal["constant", "cosine"] = flag(
         "constant", "Course of the learning rate of train and distill."
     )
-    augment: Literal["none", "shift"] = flag(
+    augment: Literal["none", "shift", "affine"] = flag(
         "none", "Change of the images that a student learns from, up to --shift pixels."
     )
     shift: int = flag(2, "Pixels of --augment.")

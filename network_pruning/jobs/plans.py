@@ -12,6 +12,7 @@ from network_pruning import optimizers
 from network_pruning.augmentation import Augment, make_augment
 from network_pruning.configs import SweepConfig
 from network_pruning.jobs.trainings import Epoch, best_epoch
+from network_pruning.types import Augmentation
 
 SHARED = (
     *("batch_size", "optimizer", "momentum", "nesterov", "weight_decay"),
@@ -46,7 +47,7 @@ class FitPlan:
         milestones: Epochs; below 1, shares of all of them.
         step_factor: See schedule.
         warmup_epochs: In which the learning rate rises.
-        augment: none, shift or flip_shift.
+        augment: See augmentation.make_augment.
         shift: Pixels.
         black: What pixels beyond an image's edge are.
         early_stopping: Epochs without a better `monitor` that end it; 0 for none.
@@ -68,7 +69,7 @@ class FitPlan:
     milestones: tuple[float, ...] = ()
     step_factor: float = 0.1
     warmup_epochs: int = 0
-    augment: Literal["none", "shift", "flip_shift"] = "none"
+    augment: Augmentation = "none"
     shift: int = 2
     black: float = 0.0
     early_stopping: int = 0
