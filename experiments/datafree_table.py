@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import grids, ledger
-from experiments.datafrees.presets import BASELINES, FORMS, INITS, PAIRS, SEEDS
+from experiments.datafrees.presets import (
+    BASELINES,
+    FORMS,
+    FURTHER,
+    INITS,
+    PAIRS,
+    SEEDS,
+)
 from network_pruning import cli
 from network_pruning.configs import flag
 from network_pruning.runs import RunDir
@@ -49,7 +56,7 @@ class TableConfig:
         "lenet_half; by default all.",
     )
     objectives: tuple[str, ...] | None = flag(
-        None, "Objectives and baselines to work on; by default all."
+        None, "Objectives, baselines, and of the best recipes prune and leakage; all."
     )
     inits: tuple[str, ...] = flag(INITS, "Starts of the weights to work on.")
     forms: tuple[str, ...] | None = flag(
@@ -73,7 +80,7 @@ class TableConfig:
                 f"pair: got {self.pair!r}, expected one of {', '.join(PAIRS)}"
             )
         for name, known in (
-            ("objectives", (*FORMS, *BASELINES)),
+            ("objectives", (*FORMS, *BASELINES, *FURTHER)),
             ("inits", INITS),
             ("forms", forms),
         ):
@@ -114,7 +121,7 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
         load: `data.load`.
         build: `models.build`.
     """
-    from experiments.datafrees.cells import Cell, Table
+    from experiments.datafrees.cells import FINDINGS, Cell, Finding, Table
 
     references = RunDir(config.references_dir)
     tables = {}
@@ -124,8 +131,12 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
         table = tables[name] = Table(pair, own, load, build)
         if references.exists(published := f"cells/{folder}.csv"):
             table.adopt(grids.parse(Cell, references.read_text(published)))
+        if references.exists(published := f"cells/{folder}-{FINDINGS}.csv"):
+            said = grids.parse(Finding, references.read_text(published))
+            table.adopt_findings(said)
         if config.procedure != "publish" and config.pair in (None, name):
             table.fill(wanted(table, config))
+            table.look_further(further(table, config))
     if config.procedure != "cells":
         publish(tables, references)
 
@@ -153,20 +164,33 @@ def wanted(table: Table, config: TableConfig) -> Iterator[Key]:
                         yield objective, init, form, seed
 
 
+def further(table: Table, config: TableConfig) -> Iterator[tuple[str, int]]:
+    """Yields procedure and seed of the findings to make."""
+    for seed in config.seeds:
+        for procedure in table.pair.further:
+            if procedure in (config.objectives or (procedure,)):
+                yield procedure, seed
+
+
 def publish(tables: Mapping[str, Table], references: RunDir) -> None:
     """Writes the page, the cells and the ledger's lines."""
     from experiments.datafrees import summary
-    from experiments.datafrees.cells import Cell
+    from experiments.datafrees.cells import FINDINGS, Cell, Finding
 
     today = datetime.date.today().isoformat()
     cells = {name: list(table.cells.values()) for name, table in tables.items()}
+    said = {name: list(t.findings.cells().values()) for name, t in tables.items()}
     for name, table in tables.items():
         if cells[name]:
             published = f"cells/{table.run.path.name}.csv"
             references.write_text(published, grids.text(Cell, cells[name]))
+        if said[name]:
+            published = f"cells/{table.run.path.name}-{FINDINGS}.csv"
+            references.write_text(published, grids.text(Finding, said[name]))
         lines = summary.ledger_lines(name, table.pair, cells[name], today)
+        lines += summary.finding_rows(name, table.pair, said[name], today)
         ledger.record(references, lines)
-    page = summary.markdown(cells, today)
+    page = summary.markdown(cells, said, today)
     references.write_text("datafree.md", page)
     print(page)
 

@@ -19,6 +19,8 @@ from network_pruning.jobs.manifest import git_state
 from network_pruning.runs import RunDir, hold_run
 
 Fields = Mapping[str, Any]
+GIT = "git"
+"""In done.json, beside what the step made: the state of the code."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Stage:
         Returns:
             The finished step.
         """
-        self.run.write_json("done.json", {**made, "git": git_state()})
+        self.run.write_json("done.json", {**made, GIT: git_state()})
         return Stage(self.procedure, self.run, self.fields, self.inputs, dict(made))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +12,21 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from experiments.datafrees import found, inversions, lessons
+from experiments.datafrees import found, inversions, lessons, looks, prunings
 from experiments.datafrees.config import DatafreeConfig
 from experiments.datafrees.presets import (
     CLASS_MEANS,
     DISTILLED,
     FORMS,
+    LEAKAGE,
     NOISE,
+    PRUNE,
     STUDENT,
     TEACHER,
     Pair,
 )
 from experiments.grids import Grid
-from experiments.stages import Chain, Stage
+from experiments.stages import GIT, Chain, Stage
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.inversion import shards
@@ -35,6 +38,8 @@ from network_pruning.types import Dataset
 Key = tuple[str, str, str, int]
 """Objective or baseline, initialisation, form of the records, seed."""
 Procedure = Callable[[DatafreeConfig, Chain, found.Load, found.Build], Stage]
+FINDINGS = "findings"
+"""Their folder in the table's."""
 Images = npt.NDArray[np.float32]
 
 
@@ -74,6 +79,26 @@ class Cell:
         return self.objective, self.init, self.form, self.seed
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What a further procedure says of the images that a cell's student learns from.
+
+    Attributes:
+        procedure: Its name.
+        seed: Of every step.
+        numbers: By name, as JSON.
+    """
+
+    procedure: str
+    seed: int
+    numbers: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What it is about."""
+        return self.procedure, self.seed
+
+
 class Table:
     """Makes the cells of a pair, those that are missing; processes may share it."""
 
@@ -90,6 +115,7 @@ class Table:
         """
         self.pair, self.run = pair, run
         self.grid = Grid(Cell, run)
+        self.findings = Grid(Finding, RunDir(run.path / FINDINGS))
         self._load, self._build = load, build
 
     @property
@@ -102,12 +128,31 @@ class Table:
         known = self.cells
         self.grid.put(*(cell for cell in published if cell.key not in known))
 
+    def adopt_findings(self, published: Iterable[Finding]) -> None:
+        """Takes over findings that are missing here and were made elsewhere."""
+        known = self.findings.cells()
+        self.findings.put(*(each for each in published if each.key not in known))
+
     def fill(self, wanted: Iterable[Key]) -> None:
         """Makes cells that are neither there nor claimed by another process."""
         for key in tqdm(wanted, desc="cells", unit="cell", disable=None):
             with self.grid.claim(key) as mine:
                 if mine:
                     self.grid.put(_Making(self, key).cell())
+
+    def look_further(self, wanted: Iterable[tuple[str, int]]) -> None:
+        """Makes findings that are neither there nor claimed by another process.
+
+        Args:
+            wanted: Procedure and seed of each.
+        """
+        objective = self.pair.objectives[0]
+        form = self.pair.forms(objective)[0]
+        for procedure, seed in wanted:
+            with self.findings.claim((procedure, seed)) as mine:
+                if mine:
+                    making = _Making(self, (objective, self.pair.inits[0], form, seed))
+                    self.findings.put(making.finding(procedure))
 
     def real(self, config: DatafreeConfig) -> Dataset:
         """Returns the images that the teacher has seen."""
@@ -155,6 +200,20 @@ class _Making:
             self._count(real),
             round(seconds, 1),
         )
+
+    def finding(self, procedure: str) -> Finding:
+        """Makes the images, and asks a further procedure about them.
+
+        Returns:
+            What it says.
+        """
+        self._trained(self.pair.teacher)
+        self._record()
+        self._images()
+        ask = {PRUNE: prunings.prune, LEAKAGE: looks.leakage}[procedure]
+        made = self._own(ask, **self.pair.further[procedure]).made or {}
+        numbers = dict(_flat(made))
+        return Finding(procedure, self.seed, json.dumps(numbers, sort_keys=True))
 
     def _config(self, **flags: Any) -> DatafreeConfig:
         return DatafreeConfig(
@@ -217,8 +276,7 @@ class _Making:
             flags = {"dataset": self.pair.dataset, **self.pair.train}
             return self._own(lessons.distil, **flags)
         if self.objective in FORMS:
-            flags = {"optimization_objective": self.objective, **self.pair.images}
-            self._own(inversions.optimize_dataset, **flags)
+            self._images()
             return self._own(lessons.distil, **self.pair.distill)
         folder = self.chain.root / self.objective
         make = noise if self.objective == NOISE else class_means
@@ -226,10 +284,25 @@ class _Making:
         shards.keep(RunDir(folder), images, real.num_classes)
         return self._own(lessons.distil, dataset=str(folder), **self.pair.distill)
 
+    def _images(self) -> None:
+        flags = {"optimization_objective": self.objective, **self.pair.images}
+        self._own(inversions.optimize_dataset, **flags)
+
     def _count(self, real: Dataset) -> int:
         if self.objective in {*FORMS, NOISE, CLASS_MEANS}:
             return self.pair.images["images"] * real.num_classes
         return real.size("train")
+
+
+def _flat(made: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields the numbers that a step tells, those of a part under its name."""
+    for name, value in made.items():
+        if name == GIT:
+            continue
+        if isinstance(value, Mapping):
+            yield from ((f"{name}, {key}", float(each)) for key, each in value.items())
+        else:
+            yield name, float(value)
 
 
 def noise(data: Dataset, n: int, seed: int) -> Images:

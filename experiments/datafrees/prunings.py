@@ -5,6 +5,7 @@ The same with real images stands beside it, as what it is to be measured by.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from network_pruning.types import Dataset, Scores
 from network_pruning.views import without_test
 
 MADE, REAL = "reconstructed", "real"
+CUT, RETRAINED = "cut", "retrained"
 PROOF_IMAGES = 64
 Ranked = Mapping[str, Scores]
 
@@ -103,9 +105,9 @@ class _Pruning:
         }
         for source, scores in ranked.items():
             small = self._cut(scores)
-            told[f"{source}, cut"] = judge(small, real)["test_accuracy"]
+            told[f"{source}, {CUT}"] = judge(small, real)["test_accuracy"]
             retrained = self._retrained(criterion, source, small)
-            told[f"{source}, retrained"] = judge(retrained, real)["test_accuracy"]
+            told[f"{source}, {RETRAINED}"] = judge(retrained, real)["test_accuracy"]
         return told
 
     def _cut(self, scores: Ranked) -> keras.Model:
@@ -114,6 +116,12 @@ class _Pruning:
         images = self.sources[MADE].x_train[:PROOF_IMAGES]
         certify(self.teacher, masks, small, images).require()
         return small
+
+    def _plan(self, source: str) -> FitPlan:
+        """Returns how to retrain: as many updates on few images as on many."""
+        sizes = {name: data.size("train") for name, data in self.sources.items()}
+        passes = round(self.plan.epochs * max(sizes.values()) / sizes[source])
+        return dataclasses.replace(self.plan, epochs=passes)
 
     def _retrained(
         self, criterion: str, source: str, small: keras.Model
@@ -125,7 +133,7 @@ class _Pruning:
             lambda: small,
             [self.teacher],
             self.sources[source],
-            self.plan,
+            self._plan(source),
             lesson,
             self.run,
             f"retrained/{criterion}/{source}",
