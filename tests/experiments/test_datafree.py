@@ -42,16 +42,6 @@ def build(name, shape, classes, **options):
 
 
 @pytest.fixture(scope="module")
-def digits():
-    whole = data.load("uci_digits", image_size=(8, 8))
-    parts = {
-        split: (getattr(whole, f"x_{split}")[:n], getattr(whole, f"y_{split}")[:n])
-        for split, n in {"train": 500, "valid": 60, "test": 100}.items()
-    }
-    return ArrayDataset("uci_digits", parts, num_classes=10)
-
-
-@pytest.fixture(scope="module")
 def load(digits):
     return lambda name, **options: digits
 

@@ -9,7 +9,6 @@ import tf_keras as keras
 from absl import flags
 
 import data
-from data.arrays import ArrayDataset
 from experiments import datafree_table, grids, ledger
 from experiments.datafree_table import TableConfig
 from experiments.datafrees import cells as made
@@ -49,16 +48,6 @@ def build(name, shape, classes, **options):
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(16 if name == "hinton1200" else 12, "relu", name="hidden")(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
-
-
-@pytest.fixture(scope="module")
-def digits():
-    whole = data.load("uci_digits", image_size=(8, 8))
-    parts = {
-        split: (getattr(whole, f"x_{split}")[:n], getattr(whole, f"y_{split}")[:n])
-        for split, n in {"train": 500, "valid": 60, "test": 100}.items()
-    }
-    return ArrayDataset("uci_digits", parts, num_classes=10)
 
 
 TEACHER, LAYERS = ("teacher", "he", "none", 0), ("all_layers", "he", "lowrank", 0)
