@@ -131,6 +131,27 @@ _LENET = Preset(
     switch_steps=300,
 )
 
+_RESNET20 = Preset(
+    training={
+        **{"model": "resnet20", "dataset": "cifar10", "epochs": 20},
+        **{"schedule": "cosine", "optimizer": "sgd", "nesterov": True},
+        **{"learning_rate": 0.1, "weight_decay": 5e-4},
+        **{"augment": "flip_shift", "shift": 4},
+    },
+    keeps=(),
+    budget={"macs": 0.5},
+    contenders=(RANDOM, "l2", "batch_norm", "taylor", "fisher"),
+    retrained=("l2", "fisher", RANDOM, *BASELINES),
+    retraining={
+        **{"epochs": 8, "batch_size": 128, "optimizer": "sgd", "nesterov": True},
+        **{"learning_rate": 0.05, "weight_decay": 5e-4},
+        **{"augment": "flip_shift", "shift": 4},
+    },
+    draws=3,
+    dense_bar=11.0,
+    drop_bar=1.0,
+)
+
 PRESETS: Mapping[str, Preset] = {
     "lenet5-digits": dataclasses.replace(
         _LENET,
@@ -140,25 +161,13 @@ PRESETS: Mapping[str, Preset] = {
     "lenet5-fashion": dataclasses.replace(
         _LENET, training={"dataset": "fashion", **_LENET.training}
     ),
-    "resnet20-cifar10": Preset(
+    "resnet20-cifar10": _RESNET20,
+    "resnet20-cifar10-50": dataclasses.replace(
+        _RESNET20,
         training={
-            **{"model": "resnet20", "dataset": "cifar10", "epochs": 20},
-            **{"schedule": "cosine", "optimizer": "sgd", "nesterov": True},
-            **{"learning_rate": 0.1, "weight_decay": 5e-4},
-            **{"augment": "flip_shift", "shift": 4},
+            **_RESNET20.training,
+            **{"epochs": 50, "warmup_epochs": 1, "num_valid": 5000},
         },
-        keeps=(),
-        budget={"macs": 0.5},
-        contenders=(RANDOM, "l2", "batch_norm", "taylor", "fisher"),
-        retrained=("l2", "fisher", RANDOM, *BASELINES),
-        retraining={
-            **{"epochs": 8, "batch_size": 128, "optimizer": "sgd", "nesterov": True},
-            **{"learning_rate": 0.05, "weight_decay": 5e-4},
-            **{"augment": "flip_shift", "shift": 4},
-        },
-        draws=3,
-        dense_bar=11.0,
-        drop_bar=1.0,
     ),
     "vgg16_half-cifar10": Preset(
         training={
