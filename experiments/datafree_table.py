@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from experiments import grids, ledger
 from experiments.datafrees.presets import BASELINES, FORMS, INITS, PAIRS, SEEDS
 from network_pruning import cli
-from network_pruning.configs import flag
+from network_pruning.configs import check_seeds, flag
 from network_pruning.runs import RunDir
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class TableConfig:
         Raises:
             ValueError: In one line, for the first unfit value.
         """
+        check_seeds(self.seeds)
         forms = sorted({form for of_one in FORMS.values() for form in of_one})
         if self.pair not in (None, *PAIRS):
             raise ValueError(
