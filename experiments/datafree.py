@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.datafrees.config import DatafreeConfig
 from network_pruning import cli
+from network_pruning.configs import is_model_file
 
 if TYPE_CHECKING:
     from experiments.stages import Stage
@@ -31,7 +32,7 @@ Stop it at any moment and type the same command: it goes on.
 
 
 def check(config: DatafreeConfig) -> None:
-    """Judges the names of networks and datasets, without TensorFlow.
+    """Judges networks and datasets by name, without TensorFlow.
 
     Raises:
         ValueError: If one is unknown or cannot be had.
@@ -39,13 +40,24 @@ def check(config: DatafreeConfig) -> None:
     import data
     import models
 
-    for name in (config.model, config.student_model):
-        if name is not None:
-            models.check(name)
+    for flag in ("model", "student_model"):
+        if (name := getattr(config, flag)) is not None:
+            cli.check_named(flag, models.check, name)
+    given = config.model_checkpoint
+    if given is not None and not Path(given).is_dir():
+        # A network's name would pass as one, and stand in for it untrained.
+        if not is_model_file(given):
+            raise ValueError(
+                f"model_checkpoint: got {given!r}, expected a .keras file or the "
+                "folder of a finished train step"
+            )
+        cli.check_named("model_checkpoint", models.check, given)
+    data.check_options(config.num_valid, "random", 0, config.image_size)
     reads = config.procedure != "optimize_dataset"
-    for name in (config.dataset, config.eval_dataset):
+    for flag in ("dataset", "eval_dataset"):
+        name = getattr(config, flag)
         if name is not None and reads and not Path(name).is_dir():
-            data.check_available(name)
+            cli.check_named(flag, data.check_available, name)
 
 
 def work(config: DatafreeConfig) -> None:

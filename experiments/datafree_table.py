@@ -25,7 +25,7 @@ from experiments.datafrees.presets import (
     SEEDS,
 )
 from network_pruning import cli
-from network_pruning.configs import flag
+from network_pruning.configs import check_seeds, flag
 from network_pruning.runs import RunDir
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class TableConfig:
         Raises:
             ValueError: In one line, for the first unfit value.
         """
+        check_seeds(self.seeds)
         forms = sorted({form for of_one in FORMS.values() for form in of_one})
         if self.pair not in (None, *PAIRS):
             raise ValueError(

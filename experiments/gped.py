@@ -37,8 +37,9 @@ def check(config: GpedConfig) -> None:
     """
     import data
 
-    for name in (config.dataset, *config.ood):
-        data.check_available(name)
+    cli.check_named("dataset", data.check_available, config.dataset)
+    for name in config.ood:
+        cli.check_named("ood", data.check_available, name)
 
 
 def work(config: GpedConfig) -> None:

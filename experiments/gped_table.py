@@ -16,7 +16,7 @@ from experiments import grids, ledger
 from experiments.gpeds import tables
 from experiments.gpeds.config import GpedConfig
 from network_pruning import cli
-from network_pruning.configs import flag
+from network_pruning.configs import check_seeds, flag
 from network_pruning.runs import RunDir
 
 USAGE = """
@@ -68,6 +68,7 @@ class TableConfig:
                     f"{name}: got {', '.join(unknown)}, expected some of "
                     f"{', '.join(known)}"
                 )
+        check_seeds(self.seeds)
         if self.iterations < 1:
             raise ValueError(f"iterations: got {self.iterations}, expected at least 1")
         if not 0 <= self.student_dropout < 1:

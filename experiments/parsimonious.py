@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.parsimonies.config import ParsimoniousConfig
+from experiments.parsimonies.presets import PRESETS
 from network_pruning import cli
+from network_pruning.configs import is_model_file
 
 USAGE = """
 Train with activations that cluster, distil, and see what the clusters mean.
@@ -32,14 +34,29 @@ def check(config: ParsimoniousConfig) -> None:
     """Judges what the flags name, without TensorFlow.
 
     Raises:
-        ValueError: If the dataset or a network is unknown, or cannot be had.
+        ValueError: If dataset, network or teacher is unknown, or cannot be had.
     """
     import data
     import models
 
-    for distils in {False, config.distils()}:
-        models.check(config.settings(distils)["network"])
+    cli.check_named("network", models.check, config.settings(False)["network"])
+    if config.distils():
+        cli.check_named("student", models.check, config.settings(True)["network"])
+        _check_teacher(str(config.taught()))
     data.check_available(config.get("dataset"))
+
+
+def _check_teacher(name: str) -> None:
+    import models
+
+    if name in PRESETS or (Path(name) / "done.json").is_file():
+        return
+    if not is_model_file(name):
+        raise ValueError(
+            f"teacher: got {name!r}, expected a .keras file, the folder of a finished "
+            f"training, or one of {', '.join(PRESETS)}"
+        )
+    cli.check_named("teacher", models.check, name)
 
 
 def work(config: ParsimoniousConfig) -> None:

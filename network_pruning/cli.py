@@ -233,6 +233,24 @@ def _parse_or_exit(
     return config
 
 
+def check_named(flag: str, check: Callable[[str], None], name: str) -> None:
+    """Judges what a flag names, and has the answer begin with that flag.
+
+    Args:
+        flag: As in --student_model.
+        check: `models.check` or `data.check_available`, which say `model:` or
+            `dataset:` whichever flag it was.
+        name: What the flag says.
+
+    Raises:
+        ValueError: As `check` does, and of its class.
+    """
+    try:
+        check(name)
+    except ValueError as error:
+        raise type(error)(re.sub(r"^\w+: ", f"{flag}: ", str(error))) from None
+
+
 def _with_hint(message: str, config_class: type) -> str:
     unknown = re.match(r"Unknown command line flag '(.*?)'", message)
     if unknown is None:

@@ -216,7 +216,7 @@ class SweepConfig:
         _check_recipe(self)
         check_criterion(self.criterion, self.criterion_options)
         _check_k_vals(self.k_vals)
-        _check_seeds(self.seeds)
+        check_seeds(self.seeds)
         _check_kinds(self.kinds)
         check_id("experiment_id", self.experiment_id)
         check_image_size(self.image_size)
@@ -439,12 +439,23 @@ def _check_k_vals(k_vals: tuple[float, ...]) -> None:
         seen.add(exact)
 
 
-def _check_seeds(seeds: tuple[int, ...]) -> None:
+def check_seeds(seeds: tuple[int, ...], flag: str = "seeds") -> None:
+    """Judges seeds.
+
+    Args:
+        seeds: One for each training, or the only one.
+        flag: That says them.
+
+    Raises:
+        ValueError: If one is out of NumPy's range or stands twice, or there are none.
+    """
     fit = seeds and min(seeds) >= 0 and max(seeds) < 2**32
     if not fit or len(set(seeds)) < len(seeds):
         raise ValueError(
-            f"seeds: got {','.join(map(str, seeds)) or 'none'}, expected different "
-            "whole numbers from 0 to 2^32 - 1, as in --seeds=0,1,2"
+            f"{flag}: got {','.join(map(str, seeds)) or 'none'}, expected "
+            + ("different whole numbers" if flag.endswith("s") else "a whole number")
+            + " from 0 to 2^32 - 1"
+            + (f", as in --{flag}=0,1,2" if flag.endswith("s") else "")
         )
 
 
@@ -457,8 +468,13 @@ def _check_kinds(kinds: tuple[str, ...]) -> None:
         )
 
 
-def check_id(flag: str, name: str | None) -> None:
+def check_id(flag: str, name: str | None, folder: str = "output_dir") -> None:
     """Judges the name of a run's folder.
+
+    Args:
+        flag: That says the name.
+        name: Of the folder; None where it is made from the flags.
+        folder: Flag that says where runs go.
 
     Raises:
         ValueError: If it is no plain name.
@@ -466,7 +482,7 @@ def check_id(flag: str, name: str | None) -> None:
     if name is not None and not _ID.fullmatch(name):
         raise ValueError(
             f"{flag}: got {name!r}, expected a plain name of at most 100 "
-            "letters, digits and ._=+- (the folder it goes into is --output_dir)"
+            f"letters, digits and ._=+- (the folder it goes into is --{folder})"
         )
 
 

@@ -41,12 +41,15 @@ def is_option(name: str) -> bool:
     )
 
 
-def check_criterion(name: str, options: Sequence[str]) -> None:
+def check_criterion(
+    name: str, options: Sequence[str] = (), flag: str = "criterion"
+) -> None:
     """Judges the two flags.
 
     Args:
         name: Of the criterion.
         options: Each as name=value.
+        flag: That says the name.
 
     Raises:
         ValueError: If there is no such criterion, or it has no such option.
@@ -56,7 +59,7 @@ def check_criterion(name: str, options: Sequence[str]) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"criterion: got {name!r}, expected one of {', '.join(known)}{hint}"
+            f"{flag}: got {name!r}, expected one of {', '.join(known)}{hint}"
         )
     given = [read_option(option)[0] for option in options]
     taken = [option for option in option_names(name) if option not in _OF_THE_JOB]
@@ -66,6 +69,16 @@ def check_criterion(name: str, options: Sequence[str]) -> None:
             f"{'each once of ' + ', '.join(taken) if taken else 'none'}: that is what "
             f"{name} takes"
         )
+
+
+def check_criteria(names: Sequence[str]) -> None:
+    """Judges --criteria.
+
+    Raises:
+        ValueError: If there is no criterion of one of the names.
+    """
+    for name in names:
+        check_criterion(name, flag="criteria")
 
 
 def read_option(option: str) -> tuple[str, Any]:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from network_pruning.configs import check_id, flag
+from network_pruning.configs import check_id, check_seeds, flag
+from network_pruning.criterion_flags import check_criteria
 from network_pruning.inversion.recipe import Recipe
 
 PROCEDURES = (
@@ -186,7 +187,7 @@ class DatafreeConfig:
         for name, instead in GONE.items():
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}: this flag is gone, {instead}")
-        check_id("run_name", self.run_name)
+        check_id("run_name", self.run_name, "summary_folder")
         if not self.summary_folder:
             raise ValueError("summary_folder: got none, expected a folder")
         self._check_counts()
@@ -202,11 +203,14 @@ class DatafreeConfig:
 
     def _check_counts(self) -> None:
         positive = ("train_batch_size", "test_batch_size", "eval_interval", "compared")
-        for name in (*positive, "epochs", "rank"):
+        for name in (*positive, "images", "epochs", "rank"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
-        for name in ("checkpoint_interval", "shift", "rng_seed"):
+        check_criteria(self.criteria)
+        if self.rng_seed is not None:
+            check_seeds((self.rng_seed,), "rng_seed")
+        for name in ("checkpoint_interval", "shift"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name}: got {value}, expected 0 or more")

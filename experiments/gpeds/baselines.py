@@ -83,7 +83,7 @@ class Baselines:
             config.baseline_epochs,
             config.batch_size,
             config.student_learning_rate,
-            seed=1_000 * config.seed + number,
+            seed=config.seed_of(1_000, number),
             schedule="cosine",
         )
         folder = f"dropout={dropout:g}/member={number}"

@@ -114,7 +114,7 @@ class Batches:
         if count < 1:
             return None
         study.sampler = optuna.samplers.NSGAIISampler(
-            population_size=config.population, seed=100_000 * config.seed + before
+            population_size=config.population, seed=config.seed_of(100_000, before)
         )
         low, high = RANGES.get(config.teacher, USUAL_RANGE)
         asked = [study.ask() for _ in range(count)]

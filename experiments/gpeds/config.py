@@ -171,19 +171,7 @@ class GpedConfig:
         _check_words("target", self.target, TARGETS)
         _check_words("estimator", self.estimator, ESTIMATORS)
         _check_students(self)
-        for name in _POSITIVE:
-            _check_above(name, getattr(self, name), 0)
-        for name in _NOT_NEGATIVE:
-            _check_from(name, getattr(self, name), 0)
-        if not 0 <= self.student_dropout < 1:
-            raise ValueError(
-                f"student_dropout: got {self.student_dropout}, expected a rate in [0,1)"
-            )
-        if self.burn_in is not None and self.burn_in >= self.steps:
-            raise ValueError(
-                f"burn_in: got {self.burn_in}, expected fewer than the {self.steps} "
-                "steps of the chain"
-            )
+        _check_numbers(self)
         if self.procedure in {"search"} and not self.num_valid:
             raise ValueError(
                 "num_valid: got 0, expected held-out images: the search selects on "
@@ -233,6 +221,10 @@ class GpedConfig:
     def records_every(self) -> int:
         """Steps between recorded positions; meant for `recorded` above 0."""
         return max(1, -(-(self.steps - self.burnt) // max(self.recorded, 1)))
+
+    def seed_of(self, stride: int, number: int) -> int:
+        """Returns the seed of a part: within NumPy's range, however large --seed is."""
+        return (stride * self.seed + number) % 2**32
 
     def thin_of(self, target: str) -> int:
         """Returns the steps from one lesson of a target to the next."""
@@ -286,23 +278,42 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     *("mask_size", "num_valid", "recorded", "input_noise", "student_decay_epochs"),
-    *("finetune_updates", "lasso_threshold", "seed"),
+    *("finetune_updates", "lasso_threshold"),
 )
 _OPTIONAL = ("iterations", "thin", "step_size", "ensemble_every")
 
 
+def _check_numbers(config: GpedConfig) -> None:
+    for name in _POSITIVE:
+        _check_above(name, getattr(config, name), 0)
+    for name in _NOT_NEGATIVE:
+        _check_from(name, getattr(config, name), 0)
+    if not 0 <= config.student_dropout < 1:
+        raise ValueError(
+            f"student_dropout: got {config.student_dropout}, expected a rate in [0,1)"
+        )
+    if not 0 <= config.seed < 2**31:
+        raise ValueError(
+            f"seed: got {config.seed}, expected a whole number from 0 to 2^31 - 1"
+        )
+    if config.burn_in is not None and not 0 <= config.burn_in < config.steps:
+        raise ValueError(
+            f"burn_in: got {config.burn_in}, expected 0 or more, and fewer than the "
+            f"{config.steps} steps of the chain"
+        )
+
+
 def _check_students(config: GpedConfig) -> None:
-    factors = (
-        *config.student_multiplication_factor_1,
-        *config.student_multiplication_factor_2,
-    )
-    for name, values in (
-        ("student", config.student),
-        ("student_multiplication_factor_1", factors),
-        ("lasso_weights", config.lasso_weights),
+    for name in (
+        *("student", "student_multiplication_factor_1"),
+        *("student_multiplication_factor_2", "lasso_weights"),
     ):
+        values = getattr(config, name)
         if not values or not all(0 < value < math.inf for value in values):
-            raise ValueError(f"{name}: got {values}, expected numbers above 0")
+            raise ValueError(
+                f"{name}: got {','.join(map(str, values)) or 'none'}, expected numbers "
+                "above 0"
+            )
     if (
         len(config.student) != 2
         or config.student != (400, 400)

@@ -77,7 +77,7 @@ def network_of(
     elif config.teacher != "gped_fc":
         options["multiplication_factor_1"] = first
         options["multiplication_factor_2"] = second
-    keras.utils.set_random_seed(1_000 * config.seed + seed)
+    keras.utils.set_random_seed(config.seed_of(1_000, seed))
     network = build(config.teacher, sets.shape, sets.classes, **options)
     return keras.Model(network.inputs, network.outputs, name=which.name)
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from experiments.parsimonies.presets import PRESETS, SEEDS, SETTLED
-from network_pruning.configs import check_id, flag
+from network_pruning.configs import check_id, check_seeds, flag
+from network_pruning.criterion_flags import check_criteria
 
 TRAINING = (
     *("dataset", "network", "clustering", "init", "conv_sd", "fc_activation"),
@@ -50,7 +51,7 @@ class ParsimoniousConfig:
     note: str = flag("", "Of publish: said at each number, say: a JPEG copy of it.")
     seeds: tuple[int, ...] = flag(SEEDS, "Seeds, one training each.")
     dataset: str | None = flag(None, "Images; by default cifar10.")
-    num_valid: int | None = flag(5000, "Validation images, taken from training.")
+    num_valid: int = flag(5000, "Validation images, taken from training.")
     num_train: int | None = flag(None, "Training images; by default all there are.")
     network: str | None = flag(None, "Network; by default quick.")
     student: str | None = flag(
@@ -124,8 +125,8 @@ class ParsimoniousConfig:
             )
         self._check_numbers()
         self._check_lists()
-        if len(set(self.seeds)) < len(self.seeds) or not self.seeds:
-            raise ValueError("seeds: expected different whole numbers, as in 0,1,2")
+        check_seeds(self.seeds)
+        check_criteria(self.criteria)
         weights, layers = self.get("weight"), self.get("layers")
         if len(weights) not in {1, len(layers)}:
             raise ValueError(
@@ -158,6 +159,11 @@ class ParsimoniousConfig:
         for name, values, fits, expected in (
             ("weight", self.get("weight"), _is_amount, "0 or more"),
             ("weights", self.weights, _is_amount, "0 or more"),
+            ("numbers", self.numbers, _is_count, "1 or more"),
+            ("momenta", self.momenta, _is_sparsity, "shares in [0,1)"),
+            ("k", self.k or (), _is_count, "1 or more"),
+            ("num_train", _given(self.num_train), _is_count, "1 or more"),
+            ("examples", (self.examples,), _is_amount, "0 or more"),
             ("temperatures", self.temperatures, _is_above, "numbers above 0"),
             ("soft_weights", self.soft_weights, _is_share, "shares in [0,1]"),
             ("sparsities", self.sparsities, _is_sparsity, "shares in [0,1)"),
@@ -212,6 +218,14 @@ class ParsimoniousConfig:
         if self.procedure != "all":
             return (self.procedure,)
         return ("distill" if self.distils() else "train", *ALL)
+
+
+def _given(value: int | None) -> tuple[int, ...]:
+    return () if value is None else (value,)
+
+
+def _is_count(value: float) -> bool:
+    return value >= 1
 
 
 def _is_amount(value: float) -> bool:

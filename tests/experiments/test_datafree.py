@@ -312,11 +312,13 @@ def test_flags_that_are_gone_say_what_replaced_them(name):
         (["--temperature=0"], "temperature: got 0.0, expected a number above 0"),
         (["--temperature=nan"], "temperature: got nan"),
         (["--optimization_objective=all"], "value should be one of"),
-        (["--images=0"], "n: got 0, expected at least 1"),
+        (["--images=0"], "images: got 0, expected at least 1"),
         (["--lr=-1"], "lr: got -1.0"),
         (["--sparsity=2"], "sparsity: got 2.0, expected a share"),
         (["--epochs=0"], "epochs: got 0, expected at least 1"),
-        (["--run_name=a/b"], "run_name: got 'a/b'"),
+        (["--run_name=a/b"], "run_name: got 'a/b'.* is --summary_folder"),
+        (["--criteria=l1,fischer"], "criteria: got 'fischer'.* mean 'fisher'"),
+        (["--rng_seed=5000000000"], "rng_seed: got 5000000000, expected a whole"),
         (["--eval_interval=0"], "eval_interval: got 0"),
     ],
 )
@@ -330,6 +332,22 @@ def test_names_are_judged_without_tensorflow():
         datafree.check(DatafreeConfig(model="lent"))
     with pytest.raises(ValueError, match="dataset: got 'minst'"):
         datafree.check(DatafreeConfig(procedure="train", dataset="minst"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"student_model": "lent"}, "student_model: got 'lent'.* mean 'lenet'"),
+        ({"eval_dataset": "minst"}, "eval_dataset: got 'minst'.* mean 'mnist'"),
+        ({"model_checkpoint": "lenet"}, "model_checkpoint: got 'lenet', expected a .k"),
+        ({"model_checkpoint": "no.keras"}, "model_checkpoint: there is no no.keras"),
+        ({"num_valid": -1}, "num_valid: got -1, expected at least 1"),
+        ({"image_size": (28,)}, "image_size: got .*, expected height and width"),
+    ],
+)
+def test_the_answer_names_the_flag_that_was_unfit(given, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        datafree.check(DatafreeConfig(procedure="train", **given))
 
 
 def test_the_command_answers_in_one_line(tmp_path, monkeypatch, capfd):

@@ -327,6 +327,7 @@ def test_only_the_images_of_the_pair_need_be_there(monkeypatch):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
+        ("--seeds=0,0", "seeds: got 0,0, expected different whole numbers"),
         ("--pair=lent", "pair: got 'lent', expected one of fc, lenet, fc_best"),
         ("--objectives=all", "objectives: got 'all', expected some of all_layers"),
         ("--inits=zero", "inits: got 'zero', expected some of he, original"),

@@ -10,6 +10,7 @@ from absl import flags
 
 import data
 import models
+from experiments import gped
 from experiments.gpeds import (
     calibration,
     diagnostics,
@@ -69,7 +70,13 @@ def test_flags_are_judged():
         (["--num_training_samples=10"], "at least 1000: did you mean 10000?"),
         (["--target=mean"], "target: got mean, expected some of predictive, entropy"),
         (["--estimator=us,us"], "estimator: got us,us"),
-        (["--burn_in=2000", "--preset=smoke"], "burn_in: got 2000, expected fewer"),
+        (["--burn_in=2000", "--preset=smoke"], "burn_in: got 2000, expected 0 or"),
+        (["--burn_in=-1"], "burn_in: got -1, expected 0 or more"),
+        (["--seed=5000000000"], "seed: got 5000000000, expected a whole number from"),
+        (
+            ["--student_multiplication_factor_2=1,0"],
+            "student_multiplication_factor_2: got 1.0,0.0, expected numbers above 0",
+        ),
         (["--student=5"], "student: got 5 with --teacher=gped_fc, expected two"),
         (["--teacher=gped_cnn_mnist", "--student=5,5"], "student: got 5,5 with"),
         (["--step_size=0"], "step_size: got 0"),
@@ -83,6 +90,18 @@ def test_flags_are_judged():
     ):
         with pytest.raises(flags.Error, match=message):
             given(*words)
+
+
+def test_seeds_of_parts_fit_numpy_and_small_ones_are_as_ever():
+    assert GpedConfig(seed=3).seed_of(1_000, 7) == 3_007
+    large = GpedConfig(seed=2**31 - 1).seed_of(100_000, 99)
+    np.random.default_rng(large)
+    assert 0 <= large < 2**32
+
+
+def test_the_answer_names_the_flag_that_was_unfit():
+    with pytest.raises(ValueError, match="^ood: got 'nope'"):
+        gped.check(GpedConfig(dataset="uci_digits", ood=("nope",)))
 
 
 def test_the_digest_is_of_the_chain():

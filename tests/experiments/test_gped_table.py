@@ -61,6 +61,7 @@ def test_flags_are_judged():
     for word, message in (
         ("--rows=fc-5k-0", "rows: got fc-5k-0, expected some of fc-10k-0"),
         ("--targets=variance", "targets: got variance, expected some of"),
+        ("--seeds=0,0", "seeds: got 0,0, expected different whole numbers"),
         ("--iterations=0", "iterations: got 0"),
         ("--student_dropout=1", "student_dropout: got 1.0, expected a rate in"),
     ):

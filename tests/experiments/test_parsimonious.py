@@ -188,12 +188,48 @@ def test_misfits_are_answered_in_one_line(tmp_path):
         ({"temperature": 0.0}, "temperature: got 0.0, expected a number above 0"),
         ({"procedure": "distill"}, "teacher: got none"),
         ({"sparsities": (1.0,)}, "sparsities: got 1.0"),
-        ({"seeds": (1, 1)}, "seeds: expected different"),
+        ({"seeds": (1, 1)}, "seeds: got 1,1, expected different"),
+        ({"seeds": (-1,)}, "seeds: got -1, expected different"),
+        ({"numbers": (0,)}, "numbers: got 0, expected 1 or more"),
+        ({"momenta": (1.5,)}, "momenta: got 1.5, expected shares"),
+        ({"k": (0,)}, "k: got 0, expected 1 or more"),
+        ({"examples": -1}, "examples: got -1, expected 0 or more"),
+        ({"num_train": 0}, "num_train: got 0, expected 1 or more"),
+        ({"criteria": ("l3",)}, "criteria: got 'l3', expected one of .*l1"),
     ],
 )
 def test_unfit_flags_are_refused(flags, message):
     with pytest.raises(ValueError, match=message):
         ParsimoniousConfig(**flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"network": "quik"}, "network: got 'quik'.* mean 'quick'"),
+        (
+            {"preset": "CIFAR10_distilled", "student": "quick_studen"},
+            "student: got 'quick_studen'.* mean 'quick_student'",
+        ),
+        (
+            {"procedure": "distill", "teacher": "nobody"},
+            "teacher: got 'nobody', expected a .keras file",
+        ),
+        (
+            {"procedure": "distill", "teacher": "no.keras"},
+            "teacher: there is no no.keras",
+        ),
+    ],
+)
+def test_the_answer_names_the_flag_that_was_unfit(flags, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        parsimonious.check(ParsimoniousConfig(**flags))
+
+
+def test_none_is_no_number_of_validation_images():
+    words = ["parsimonious", "--num_valid=none"]
+    with pytest.raises(cli.flags.Error, match="got 'none', expected a whole number"):
+        cli.parse(ParsimoniousConfig, words)
 
 
 def test_presets_are_the_originals():
