@@ -86,6 +86,7 @@ def run(config: ParsimoniousConfig, load: Any, build: Any) -> None:
             study.train(distils=name == "distill")
         else:
             looks.LOOKS[name](study)
+        print(f"{name}: in {study.run.path}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from experiments import ledger
 from experiments.benchmarks.table import markdown_of
 from experiments.parsimonies import drawings, verdicts
 from experiments.parsimonies.presets import PRESETS
-from experiments.parsimonies.studies import Study
+from experiments.parsimonies.studies import MADE, Study
 from experiments.stages import Stage
 from network_pruning.evaluation import clusters, embeddings, metrics
 from network_pruning.evaluation.predict import predict_split
@@ -32,6 +32,7 @@ PAGES = ("results.md", "search.md", "clusters.md", "removability.md")
 FIGURES = ("panels.png", "removability.png")
 SEARCHED = ("clusters", "weight", "momentum", "layers", "temperature", "soft_weight")
 PIXELS = ("pixels", "shuffled_pixels")
+SAME_IMAGES = "with the same --dataset, --num_valid and --num_train"
 
 
 def search(study: Study) -> None:
@@ -61,8 +62,12 @@ def _setting(value: Any) -> str:
 
 
 def test(study: Study) -> None:
-    """Measures each finished training on test, once, and writes results.md."""
-    for stage in study.trainings():
+    """Measures each finished training on test, once, and writes results.md.
+
+    Raises:
+        ValueError: If nothing is trained.
+    """
+    for stage in _trained(study):
         with study.chain.stage("test", {}, _read_by(study, stage)) as step:
             if step.made is None:
                 found = predict_split(study.network(stage), study.data, "test")
@@ -94,7 +99,11 @@ def _row(name: str, pairs: list[tuple[Stage, float]]) -> list[str]:
 
 
 def evaluate_clusters(study: Study) -> None:
-    """Compares clusters of activations, train and valid, with the classes."""
+    """Compares clusters of activations, train and valid, with the classes.
+
+    Raises:
+        ValueError: If nothing is trained.
+    """
     config = study.config
     ks = config.k or (100, study.data.num_classes)
     fields = {
@@ -103,7 +112,7 @@ def evaluate_clusters(study: Study) -> None:
         "n_init": config.n_init,
         "examples": config.examples,
     }
-    for stage in study.trainings():
+    for stage in _trained(study):
         read = _read_by(study, stage)
         with study.chain.stage("evaluate_clusters", fields, read) as step:
             if step.made is None:
@@ -143,7 +152,12 @@ def _judged(study: Study, stage: Stage, ks: tuple[int, ...]) -> Iterator[list[An
 
 
 def record(study: Study) -> None:
-    """Writes activations of each finished training, and raw and shuffled pixels."""
+    """Writes activations of each finished training, and raw and shuffled pixels.
+
+    Raises:
+        ValueError: If nothing is trained.
+    """
+    trainings = _trained(study)
     config, (images, labels) = study.config, _images(study)
     rows = embeddings.subset(len(images), config.examples or len(images), 0)
     fields = {"layers": config.read_layers, "examples": config.examples}
@@ -156,7 +170,7 @@ def record(study: Study) -> None:
             arrays |= {"labels": labels[rows], "examples": rows}
             step.run.write_arrays("recorded.npz", arrays)
             step.finish({"layers": list(PIXELS)})
-    for stage in study.trainings():
+    for stage in trainings:
         with study.chain.stage("record", fields, _read_by(study, stage)) as step:
             if step.made is None:
                 network = study.network(stage)
@@ -213,11 +227,22 @@ def plot(study: Study) -> None:
     """Draws every map, and the panels of those that are there.
 
     Where several trainings have one place in the panels, the best on valid has it.
+
+    Raises:
+        ValueError: If there is no map.
     """
     drawn: dict[drawings.Place, tuple[float, Any]] = {}
-    for step in study.chain.all():
-        if step.procedure != "tsne" or step.inputs["data"] != study.data.fingerprint:
-            continue
+    maps = [
+        step
+        for step in study.chain.all()
+        if step.procedure == "tsne" and step.inputs["data"] == study.data.fingerprint
+    ]
+    if not maps:
+        raise ValueError(
+            f"{study.run.path} holds no map of these images: run --procedure=record, "
+            f"then --procedure=tsne, {SAME_IMAGES}"
+        )
+    for step in maps:
         training = _training(study, step)
         arrays = step.run.read_arrays("map.npz")
         points = arrays["places"], arrays["labels"]
@@ -251,11 +276,7 @@ def removability(study: Study) -> None:
         ValueError: If nothing is trained.
     """
     config = study.config
-    stages = [stage for stage in study.trainings() if stage.procedure == "train"]
-    if not stages:
-        raise ValueError(
-            f"{study.run.path} holds no finished training: run --procedure=train first"
-        )
+    stages = _trained(study, "train")
     fields = {"criteria": config.criteria, "sparsities": config.sparsities}
     curves: dict[str, dict[str, list[list[float]]]] = {}
     for stage in stages:
@@ -370,6 +391,22 @@ def _images(study: Study) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 def _read_by(study: Study, stage: Stage) -> dict[str, str]:
     return {"training": stage.run.path.name, "data": study.data.fingerprint}
+
+
+def _trained(study: Study, *procedures: str) -> list[Stage]:
+    """Returns the finished trainings on these images, of some procedures or of all.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    wanted = procedures or MADE
+    found = [stage for stage in study.trainings() if stage.procedure in wanted]
+    if not found:
+        raise ValueError(
+            f"{study.run.path} holds no finished training on these images: run "
+            f"--procedure={wanted[0]} first, {SAME_IMAGES}"
+        )
+    return found
 
 
 def _training(study: Study, step: Stage) -> Stage | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ MONITOR = "val_accuracy"
 """What chooses the epoch that counts."""
 FOLDER, CENTRES = "training", "centres.npz"
 OPTIONS = ("init", "conv_sd", "fc_activation", "dropout")
+PLACE = ("run_name", "output_dir", "dataset", "num_valid", "num_train")
+"""Flags that say where a run is, and which images it is of."""
 MADE = ("train", "distill")
 """Procedures whose steps hold trainings."""
 
@@ -147,25 +149,30 @@ class Study:
 
     def _one(self, config: ParsimoniousConfig, seed: int, distils: bool) -> None:
         settings = config.settings(distils)
-        fields = {**settings, "seed": seed}
+        own = {**settings, "seed": seed}
         inputs = {"data": self.data.fingerprint}
         teacher = None
         if distils:
             teacher = self.teacher(str(config.taught()), seed)
             inputs["teacher"] = fingerprint(teacher.network)
-        text = json.dumps([fields, inputs], sort_keys=True)
+        text = json.dumps([own, inputs], sort_keys=True)
         mark = hashlib.sha256(text.encode()).hexdigest()[:10]
         with lock(self.run.path / "claims" / f"{mark}.lock") as mine:
             if not mine:
                 log.info("seed %d: another process is at it", seed)
                 return
             procedure = "distill" if distils else "train"
-            with self.chain.stage(procedure, fields, inputs) as stage:
+            with self.chain.stage(procedure, own, inputs) as stage:
                 if stage.made is None:
                     label = config.preset if _is_preset(config, settings) else None
                     label = label or f"{settings['network']}-{settings['clustering']}"
                     training = self._fit(stage, settings, seed, teacher, mark)
                     stage.finish(_told(label, training, teacher))
+            made = self.chain.latest[procedure].made or {}
+            log.info(
+                "%s: %s, seed %d, valid %.4f, in %s",
+                *(procedure, made["label"], seed, made["valid"], stage.run.path),
+            )
 
     def _fit(
         self,
@@ -305,9 +312,19 @@ class Study:
                 f"teacher: no finished training of {preset}, seed {seed}, in "
                 f"{self.run.path}: make one with python -m experiments.parsimonious "
                 f"--procedure=train --preset={preset} --seeds={seed} "
-                f"--epochs={epochs} --run_name={self.config.run_name}"
+                f"--epochs={epochs} {self._place()}"
             )
         return found[-1]
+
+    def _place(self) -> str:
+        """Returns the flags that lead another command to this run and its images."""
+        usual = {field.name: field.default for field in fields(ParsimoniousConfig)}
+        given = {name: getattr(self.config, name) for name in PLACE}
+        return " ".join(
+            f"--{name}={value}"
+            for name, value in given.items()
+            if name == "run_name" or value != usual[name]
+        )
 
 
 class _Watch:

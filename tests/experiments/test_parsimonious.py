@@ -232,6 +232,37 @@ def test_none_is_no_number_of_validation_images():
         cli.parse(ParsimoniousConfig, words)
 
 
+@pytest.mark.parametrize(
+    ("procedure", "missing"),
+    [
+        ("test", "finished training on these images: run --procedure=train first"),
+        ("evaluate_clusters", "finished training on these images"),
+        ("record", "finished training on these images"),
+        ("plot", "map of these images: run --procedure=record, then --procedure=tsne"),
+    ],
+)
+def test_a_missing_step_is_named(procedure, missing, tmp_path):
+    with pytest.raises(ValueError, match=f"parsimonious holds no {missing}"):
+        run(tmp_path, procedure=procedure)
+
+
+def test_a_missing_teacher_names_the_whole_command(tmp_path):
+    with pytest.raises(ValueError, match="no finished training of CIFAR10_b") as told:
+        run(tmp_path, procedure="distill", teacher="CIFAR10_baseline", dataset="digits")
+    assert str(told.value).endswith(
+        "--procedure=train --preset=CIFAR10_baseline --seeds=0 --epochs=1 "
+        f"--run_name=parsimonious --output_dir={tmp_path} --dataset=digits "
+        "--num_valid=20 --num_train=60"
+    )
+
+
+def test_every_training_says_where_it_is(finished, capsys, caplog):
+    caplog.set_level("INFO", logger="network_pruning.jobs.parsimonious")
+    run(finished, procedure="train", preset="CIFAR10_baseline")
+    assert "train: CIFAR10_baseline, seed 0, valid" in caplog.text
+    assert f"train: in {finished / 'parsimonious'}" in capsys.readouterr().out
+
+
 def test_presets_are_the_originals():
     hundred = ParsimoniousConfig(preset="CIFAR100_spatial_clustering").settings(False)
     assert hundred["weight"] == (10.0, 1.0, 1.0, 1.0)
