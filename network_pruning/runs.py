@@ -143,8 +143,14 @@ class RunDir:
             raise self.damaged(name, f"expected a JSON object, got {value!r:.40}")
         return value
 
-    def read_arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+    def read_arrays(
+        self, name: str, remedy: str = MAKE_AGAIN
+    ) -> dict[str, npt.NDArray[Any]]:
         """Returns the arrays of an npz.
+
+        Args:
+            name: Path inside the folder.
+            remedy: What to do about a damaged file for which there is no good copy.
 
         Raises:
             DamagedFile: If it is truncated, altered or holds pickles.
@@ -156,7 +162,8 @@ class RunDir:
             with np.load(content, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
         except _UNREADABLE as error:
-            raise self.damaged(name, f"expected an npz of arrays, {error}") from None
+            why = f"expected an npz of arrays, {error}"
+            raise self.damaged(name, why, remedy) from None
 
     def read_model(
         self, name: str, sha256: str | None = None, remedy: str = MAKE_AGAIN

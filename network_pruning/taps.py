@@ -63,7 +63,7 @@ def check_layers(model: keras.Model, paths: Sequence[str]) -> None:
             near = difflib.get_close_matches(path, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"layer: got {path!r}, expected one of {', '.join(known)}.{hint}"
+                f"layers: got {path!r}, expected one of {', '.join(known)}.{hint}"
             )
         if calls[path] > 1:
             raise ValueError(

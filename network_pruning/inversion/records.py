@@ -38,6 +38,8 @@ from network_pruning.taps import check_layers, weighted_layers
 from network_pruning.types import Dataset
 
 VERSION = 1
+AGAIN = "name the file that ActivationRecords.save wrote"
+"""What to do about a file that holds none: it may be a good one of another kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,20 +224,26 @@ class ActivationRecords:
             The records.
 
         Raises:
-            ValueError: If there is no such file, or it is damaged, holds pickles, or is
-                of a later version.
+            ValueError: If there is no such file, or it is no .npz, damaged, holds
+                pickles, or is of a later version.
         """
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"records: no file {path}: take them with from_data")
+        if path.suffix != ".npz":
+            raise ValueError(
+                f"records: got {path}, expected the .npz that ActivationRecords.save "
+                "or --procedure=compute_stats wrote"
+            )
         run = RunDir(path.parent)
-        arrays = run.read_arrays(path.name)
+        arrays = run.read_arrays(path.name, AGAIN)
         try:
             return _unpack(arrays)
         except _Later as error:
             raise ValueError(f"{path} {error}") from None
         except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise run.damaged(path.name, f"expected records, {error}") from None
+            why = f"expected records, {error}"
+            raise run.damaged(path.name, why, AGAIN) from None
 
 
 def _mark(model: keras.Model, data: Dataset, asked: Sequence[Any]) -> str:

@@ -275,11 +275,16 @@ def test_damaged_and_foreign_files_are_refused(records, tmp_path):
     whole = path.read_bytes()
     for content in (whole[:-50], whole[:5000] + b"xx" + whole[5002:], b"nothing"):
         path.write_bytes(content)
-        with pytest.raises(DamagedFile, match="records.npz is damaged"):
+        with pytest.raises(DamagedFile, match="records.npz is damaged") as told:
             ActivationRecords.load(path)
+        assert "delete" not in str(told.value)
     np.savez(path, other=np.zeros(3))
     with pytest.raises(DamagedFile, match="expected records, 'version'"):
         ActivationRecords.load(path)
+    other = tmp_path / "student.keras"
+    other.write_bytes(b"a network")
+    with pytest.raises(ValueError, match="student.keras, expected the .npz that"):
+        ActivationRecords.load(other)
     with pytest.raises(ValueError, match="expected a path ending in .npz"):
         records.save(tmp_path / "records.bin")
 
