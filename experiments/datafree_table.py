@@ -132,10 +132,10 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
         own = RunDir(Path(config.output_dir) / folder)
         table = tables[name] = Table(pair, own, load, build)
         if references.exists(published := f"cells/{folder}.csv"):
-            table.adopt(grids.parse(Cell, references.read_text(published)))
+            table.grid.adopt(grids.parse(Cell, references.read_text(published)))
         if references.exists(published := f"cells/{folder}-{FINDINGS}.csv"):
             said = grids.parse(Finding, references.read_text(published))
-            table.adopt_findings(said)
+            table.findings.adopt(said)
         if config.procedure != "publish" and config.pair in (None, name):
             table.fill(wanted(table, config))
             table.look_further(further(table, config))

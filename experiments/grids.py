@@ -69,6 +69,13 @@ class Grid(Generic[C]):
             known = self.cells() | {cell.key: cell for cell in cells}
             self.run.write_text(ROWS, text(self._cell, known.values()))
 
+    def adopt(self, elsewhere: Iterable[C]) -> None:
+        """Takes over what is missing here from cells that were made elsewhere."""
+        known = self.cells()
+        missing = [cell for cell in elsewhere if cell.key not in known]
+        if missing:
+            self.put(*missing)
+
     @contextmanager
     def claim(self, key: tuple[Any, ...]) -> Generator[bool, None, None]:
         """Claims a cell for this process.

@@ -123,16 +123,6 @@ class Table:
         """The cells there are, by key."""
         return self.grid.cells()
 
-    def adopt(self, published: Iterable[Cell]) -> None:
-        """Takes over what is missing here from cells that were made elsewhere."""
-        known = self.cells
-        self.grid.put(*(cell for cell in published if cell.key not in known))
-
-    def adopt_findings(self, published: Iterable[Finding]) -> None:
-        """Takes over findings that are missing here and were made elsewhere."""
-        known = self.findings.cells()
-        self.findings.put(*(each for each in published if each.key not in known))
-
     def fill(self, wanted: Iterable[Key]) -> None:
         """Makes cells that are neither there nor claimed by another process."""
         for key in tqdm(wanted, desc="cells", unit="cell", disable=None):

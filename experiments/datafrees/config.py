@@ -15,6 +15,7 @@ from typing import Any, Literal
 from network_pruning.configs import check_id, check_seeds, flag
 from network_pruning.criterion_flags import check_criteria
 from network_pruning.inversion.recipe import Recipe
+from network_pruning.types import Augmentation
 
 PROCEDURES = (
     *("train", "compute_stats", "optimize_dataset", "distill", "plot", "leakage"),
@@ -105,13 +106,15 @@ class DatafreeConfig:
         None, "Adam's; by default .001 for train, distill and prune, .07 for images."
     )
     epochs: int | None = flag(
-        None, "By default 10 for train and prune, 30 for distill."
+        None,
+        "By default 10 for train and prune, 30 for distill; of prune over the larger "
+        "of its two sets of images, the smaller has as many updates.",
     )
     schedule: Literal["constant", "cosine"] = flag(
         "constant", "Course of the learning rate of train and distill."
     )
-    augment: Literal["none", "shift", "affine"] = flag(
-        "none", "Change of the images that a student learns from, up to --shift pixels."
+    augment: Augmentation = flag(
+        "none", "Change of the images to learn from, as network_pruning.train has it."
     )
     shift: int = flag(2, "Pixels of --augment.")
     train_batch_size: int = flag(64, "Images in a training step.")

@@ -211,10 +211,9 @@ class Comparison:
         for seed, theirs in by_seed.items():
             if self._trained(seed) is not None:
                 self._measure_dense(seed, self.dense(seed))
-            known = self.cells
             dense = _dense_key(seed)
-            if known.get(dense, theirs.get(dense)) == theirs.get(dense):
-                self.grid.put(*(theirs[key] for key in theirs if key not in known))
+            if self.cells.get(dense, theirs.get(dense)) == theirs.get(dense):
+                self.grid.adopt(theirs.values())
             else:
                 log.info("seed %d: another dense network, cells made anew", seed)
 

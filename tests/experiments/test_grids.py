@@ -37,6 +37,15 @@ def test_cells_come_back_ordered_and_replace_their_like(grid):
     assert list(cells.values()) == [Cell(0, "a, with comma", 1 / 3), Cell(1, "b", 2.0)]
 
 
+def test_cells_made_elsewhere_fill_gaps_alone(grid):
+    grid.put(Cell(0, "a", 1.0))
+    grid.adopt([Cell(0, "a", 2.0), Cell(1, "b", 3.0)])
+    assert [cell.value for cell in grid.cells().values()] == [1.0, 3.0]
+    before = (grid.run.path / grids.ROWS).stat().st_mtime_ns
+    grid.adopt([Cell(1, "b", 4.0)])
+    assert (grid.run.path / grids.ROWS).stat().st_mtime_ns == before
+
+
 def test_text_and_parse_are_inverse():
     cells = [Cell(0, "x", 1e-17), Cell(2, 'quoted "y"', -0.25)]
     assert grids.parse(Cell, grids.text(Cell, reversed(cells))) == cells
