@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.datafrees.config import DatafreeConfig
 from network_pruning import cli
-from network_pruning.configs import is_model_file
+from network_pruning.flags import is_model_file
 
 if TYPE_CHECKING:
     from experiments.stages import Stage

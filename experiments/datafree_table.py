@@ -26,7 +26,7 @@ from experiments.datafrees.presets import (
     SEEDS,
 )
 from network_pruning import cli
-from network_pruning.configs import check_seeds, flag
+from network_pruning.flags import check_seeds, flag
 from network_pruning.runs import RunDir
 
 if TYPE_CHECKING:

@@ -16,7 +16,13 @@ from experiments import grids, ledger
 from experiments.gpeds import tables
 from experiments.gpeds.config import GpedConfig
 from network_pruning import cli
-from network_pruning.configs import check_seeds, flag
+from network_pruning.flags import (
+    check_above,
+    check_seeds,
+    check_share,
+    fields_of,
+    flag,
+)
 from network_pruning.runs import RunDir
 
 USAGE = """
@@ -69,12 +75,8 @@ class TableConfig:
                     f"{', '.join(known)}"
                 )
         check_seeds(self.seeds)
-        if self.iterations < 1:
-            raise ValueError(f"iterations: got {self.iterations}, expected at least 1")
-        if not 0 <= self.student_dropout < 1:
-            raise ValueError(
-                f"student_dropout: got {self.student_dropout}, expected a rate in [0,1)"
-            )
+        check_above(fields_of(self, "iterations"))
+        check_share(fields_of(self, "student_dropout"), high=")")
 
     def chains(self) -> list[tuple[str, GpedConfig]]:
         """Returns rows and their chains, the first seed of all rows first."""

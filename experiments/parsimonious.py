@@ -14,7 +14,7 @@ from typing import Any
 from experiments.parsimonies.config import ParsimoniousConfig
 from experiments.parsimonies.presets import PRESETS
 from network_pruning import cli
-from network_pruning.configs import is_model_file
+from network_pruning.flags import is_model_file
 
 USAGE = """
 Train with activations that cluster, distil, and see what the clusters mean.

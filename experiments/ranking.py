@@ -21,7 +21,7 @@ from experiments import grids, ledger
 from experiments.rankings.presets import PRESETS, Preset
 from experiments.sweep import choose
 from network_pruning import cli
-from network_pruning.configs import flag
+from network_pruning.flags import flag
 from network_pruning.runs import RunDir
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from experiments.cells import compare
 from experiments.run_folders import folder_of, is_complete, read_finished
 from experiments.tables import TABLES, Table
 from network_pruning import cli
-from network_pruning.configs import flag
+from network_pruning.flags import flag
 from network_pruning.runs import RunDir
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from network_pruning import cli
-from network_pruning.configs import SweepConfig, flag
+from network_pruning.configs import SweepConfig
+from network_pruning.flags import flag
 from network_pruning.jobs.manifest import command
 
 SEEDS = (0, 1, 2)

@@ -1,4 +1,4 @@
-"""The flags of the commands, as data: what can be set, what it means, what is refused.
+"""The flags of the main job, as data: what can be set, what it means, what is refused.
 
 A field's `changes` metadata says what another value makes different:
 
@@ -23,10 +23,22 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from network_pruning.criterion_flags import check_criterion, read_option
+from network_pruning.flags import (
+    check_above,
+    check_from,
+    check_id,
+    check_image_size,
+    check_input_range,
+    check_seeds,
+    check_share,
+    fields_of,
+    flag,
+    is_model_file,
+    words,
+)
 from network_pruning.types import Augmentation
 
 K_VALS = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.97, 0.99, 0.995, 0.999)
-MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 NETWORK_OPTIONS = {
     name: name
     for name in (
@@ -35,32 +47,6 @@ NETWORK_OPTIONS = {
     )
 } | {"l1_reg": "l1", "l2_reg": "l2"}
 """Flags that say how a network is built -> what builders call them."""
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
-
-
-def flag(default: Any, text: str, changes: str = "training") -> Any:
-    """Returns a field of a config, and so a flag.
-
-    Args:
-        default: Its value where it is not given.
-        text: What it means, for --help.
-        changes: What another value makes different; read by configs with digests.
-    """
-    return dataclasses.field(
-        default=default, metadata={"help": text, "changes": changes}
-    )
-
-
-def repeated(text: str, changes: str = "training") -> Any:
-    """Returns a field that holds the values of a flag given any number of times.
-
-    Args:
-        text: What one of them means, for --help.
-        changes: See `flag`.
-    """
-    return dataclasses.field(
-        default=(), metadata={"help": text, "changes": changes, "repeated": True}
-    )
 
 
 @dataclass(frozen=True)
@@ -304,11 +290,6 @@ def _kind(name: str) -> str:
     return SweepConfig.__dataclass_fields__[name].metadata["changes"]
 
 
-def is_model_file(model: str) -> bool:
-    """Returns whether --model is a path, by its form: a / in it, or a known ending."""
-    return "/" in model or os.sep in model or model.lower().endswith(MODEL_ENDINGS)
-
-
 _POSITIVE = (
     "batch_size",
     "learning_rate",
@@ -337,15 +318,14 @@ _MEANT_FOR = {
 
 
 def _check_ranges(config: SweepConfig) -> None:
-    for name in (*_POSITIVE, *_NOT_NEGATIVE):
-        _check_number(name, getattr(config, name))
+    check_above(fields_of(config, *_POSITIVE))
+    check_from(fields_of(config, *_NOT_NEGATIVE))
     if config.num_valid is not None and config.num_valid < 1:
         raise ValueError(
             f"num_valid: got {config.num_valid}, expected at least 1: the best epoch "
             "is chosen on them"
         )
-    if not 0 <= config.dropout < 1:
-        raise ValueError(f"dropout: got {config.dropout}, expected a rate in [0,1)")
+    check_share(fields_of(config, "dropout"), high=")")
     if not config.widths or min(config.widths) < 1:
         raise ValueError(
             f"widths: got {config.widths}, expected positive whole numbers"
@@ -367,7 +347,7 @@ def _check_recipe(config: SweepConfig) -> None:
         other, values = _MEANT_FOR[name]
         if getattr(config, other) not in values:
             raise ValueError(
-                f"{name}: got {_words(value)}, which says nothing with "
+                f"{name}: got {words(value)}, which says nothing with "
                 f"--{other}={getattr(config, other)}: expected "
                 f"--{other}={' or '.join(sorted(values))}"
             )
@@ -378,48 +358,10 @@ def _check_recipe(config: SweepConfig) -> None:
         )
     if not all(0 < number < math.inf for number in config.milestones):
         raise ValueError(
-            f"milestones: got {_words(config.milestones)}, expected epochs or shares "
+            f"milestones: got {words(config.milestones)}, expected epochs or shares "
             "of them above 0, as in --milestones=0.5,0.75"
         )
     check_input_range(config.input_range)
-
-
-def check_input_range(low_high: tuple[float, ...]) -> None:
-    """Refuses what is no low,high.
-
-    Raises:
-        ValueError: If there are not two numbers, the second above the first.
-    """
-    finite = all(map(math.isfinite, low_high))
-    if len(low_high) != 2 or not finite or low_high[0] >= low_high[1]:
-        raise ValueError(
-            f"input_range: got {_words(low_high)}, expected low,high as in "
-            "--input_range=0,255"
-        )
-
-
-def _words(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _check_number(name: str, value: float) -> None:
-    positive = name in _POSITIVE
-    if not (value > 0 or value == 0 and not positive) or value == math.inf:
-        expected = "above 0" if positive else "of 0 or more"
-        raise ValueError(f"{name}: got {value}, expected a number {expected}")
-
-
-def check_image_size(size: tuple[int, ...] | None) -> None:
-    """Refuses what is no height,width.
-
-    Raises:
-        ValueError: If there are not two positive numbers.
-    """
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(
-            f"image_size: got {','.join(map(str, size))}, expected height,width as in "
-            "--image_size=32,32"
-        )
 
 
 def _check_k_vals(k_vals: tuple[float, ...]) -> None:
@@ -439,50 +381,12 @@ def _check_k_vals(k_vals: tuple[float, ...]) -> None:
         seen.add(exact)
 
 
-def check_seeds(seeds: tuple[int, ...], flag: str = "seeds") -> None:
-    """Judges seeds.
-
-    Args:
-        seeds: One for each training, or the only one.
-        flag: That says them.
-
-    Raises:
-        ValueError: If one is out of NumPy's range or stands twice, or there are none.
-    """
-    fit = seeds and min(seeds) >= 0 and max(seeds) < 2**32
-    if not fit or len(set(seeds)) < len(seeds):
-        raise ValueError(
-            f"{flag}: got {','.join(map(str, seeds)) or 'none'}, expected "
-            + ("different whole numbers" if flag.endswith("s") else "a whole number")
-            + " from 0 to 2^32 - 1"
-            + (f", as in --{flag}=0,1,2" if flag.endswith("s") else "")
-        )
-
-
 def _check_kinds(kinds: tuple[str, ...]) -> None:
     fit = kinds and set(kinds) <= {"weight", "unit"}
     if not fit or len(set(kinds)) < len(kinds):
         raise ValueError(
             f"kinds: got {','.join(kinds) or 'none'}, expected weight, unit or both, "
             "as in --kinds=weight,unit"
-        )
-
-
-def check_id(flag: str, name: str | None, folder: str = "output_dir") -> None:
-    """Judges the name of a run's folder.
-
-    Args:
-        flag: That says the name.
-        name: Of the folder; None where it is made from the flags.
-        folder: Flag that says where runs go.
-
-    Raises:
-        ValueError: If it is no plain name.
-    """
-    if name is not None and not _ID.fullmatch(name):
-        raise ValueError(
-            f"{flag}: got {name!r}, expected a plain name of at most 100 "
-            f"letters, digits and ._=+- (the folder it goes into is --{folder})"
         )
 
 

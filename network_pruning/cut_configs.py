@@ -9,15 +9,19 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from network_pruning.configs import (
+from network_pruning.criterion_flags import check_criterion, read_option
+from network_pruning.flags import (
+    check_above,
+    check_from,
     check_id,
     check_image_size,
     check_input_range,
+    check_share,
+    fields_of,
     flag,
     is_model_file,
     repeated,
 )
-from network_pruning.criterion_flags import check_criterion, read_option
 from network_pruning.types import Augmentation
 
 COSTS = ("params", "macs", "bytes", "latency")
@@ -178,10 +182,8 @@ class RankConfig(NetworkConfig):
             ValueError: In one line, for the first unfit value.
         """
         super().__post_init__()
-        for name in ("samples", "extend"):
-            value = getattr(self, name)
-            if value is not None and value < (0 if name == "extend" else 1):
-                raise ValueError(f"{name}: got {value}, expected a positive number")
+        check_above(fields_of(self, "samples"))
+        check_from(fields_of(self, "extend"))
 
     @property
     def all_options(self) -> tuple[str, ...]:
@@ -309,10 +311,7 @@ class PruneConfig(NetworkConfig):
             raise ValueError(f"{given[0]}: got it without --teacher, expected both")
         if self.teacher is not None and not self.retrain_epochs:
             raise ValueError("teacher: got --retrain_epochs=0, expected at least 1")
-        if not 0 <= self.soft_weight <= 1:
-            raise ValueError(
-                f"soft_weight: got {self.soft_weight}, expected a share in [0,1]"
-            )
+        check_share(fields_of(self, "soft_weight"))
 
     def _check_what(self) -> None:
         ways = {name: getattr(self, name) for name in ("keep", "sparsity", "budget")}
@@ -373,14 +372,8 @@ class PruneConfig(NetworkConfig):
             )
 
     def _check_numbers(self) -> None:
-        for name in POSITIVE:
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name}: got {value}, expected a number above 0")
-        for name in ("retrain_epochs", "early_stopping", "weight_decay"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name}: got {value}, expected a number of 0 or more")
+        check_above(fields_of(self, *POSITIVE))
+        check_from(fields_of(self, "retrain_epochs", "early_stopping", "weight_decay"))
 
     def budgets(self) -> dict[str, float] | None:
         """Returns the shares that may remain by cost, or None.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from network_pruning import cli, rank
-from network_pruning.configs import is_model_file
 from network_pruning.cut_configs import PruneConfig
+from network_pruning.flags import is_model_file
 from network_pruning.posterior import chain_folders
 
 USAGE = """

@@ -15,6 +15,7 @@ ARITHMETIC = (
     "network_pruning.configs",
     "network_pruning.criterion_flags",
     "network_pruning.cli",
+    "network_pruning.flags",
     "network_pruning.inversion.moments",
     "network_pruning.inversion.recipe",
     "network_pruning.inversion.spectral",

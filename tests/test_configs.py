@@ -11,8 +11,8 @@ from network_pruning.configs import (
     SweepConfig,
     check_tf_config,
     differences,
-    is_model_file,
 )
+from network_pruning.flags import is_model_file
 
 OTHER = {
     "dataset": "fashion",
@@ -213,8 +213,8 @@ def test_a_run_of_a_version_with_fewer_fields_is_known_again():
 
 REFUSED = [
     ("epochs", 0, "epochs: got 0, expected a number above 0"),
-    ("epochs", -1, "epochs: got -1, expected a number of 0 or more"),
-    ("early_stopping", -1, "early_stopping: got -1, expected a number of 0 or more"),
+    ("epochs", -1, "epochs: got -1, expected 0 or more"),
+    ("early_stopping", -1, "early_stopping: got -1, expected 0 or more"),
     ("warmup_epochs", -1, "0 or more"),
     ("weight_decay", -1e-4, "0 or more"),
     ("weight_decay", math.nan, "got nan"),
@@ -236,13 +236,13 @@ REFUSED = [
     ("learning_rate", math.nan, "got nan"),
     ("learning_rate", math.inf, "got inf"),
     ("finetune_learning_rate", -1.0, "above 0"),
-    ("l1_reg", -0.1, "l1_reg: got -0.1, expected a number of 0 or more"),
+    ("l1_reg", -0.1, "l1_reg: got -0.1, expected 0 or more"),
     ("l2_reg", math.nan, "got nan"),
     ("l2_reg", math.inf, "got inf"),
     ("finetune_epochs", -1, "0 or more"),
     ("num_valid", 0, "num_valid: got 0, expected at least 1"),
     ("num_valid", -5, "num_valid: got -5"),
-    ("dropout", 1.0, r"dropout: got 1.0, expected a rate in \[0,1\)"),
+    ("dropout", 1.0, r"dropout: got 1.0, expected a share in \[0,1\)"),
     ("dropout", -0.1, "dropout: got -0.1"),
     ("dropout", math.nan, "dropout: got nan"),
     ("widths", (), "widths: got"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from network_pruning.configs import K_VALS, flag
+from network_pruning.configs import K_VALS
+from network_pruning.flags import check_from, fields_of, flag
 from network_pruning.pruning.masks import check_sparsity
 
 SUITES = {
@@ -81,11 +82,7 @@ class BenchmarkConfig:
         Raises:
             ValueError: In one line, for the first unfit value.
         """
-        for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}: got {getattr(self, name)}, expected at least 1"
-                )
+        check_from(fields_of(self, *COUNTS), 1)
         for name in ("widths", "torch_threads", "k_vals"):
             if not getattr(self, name):
                 raise ValueError(f"{name}: got none, expected at least one number")

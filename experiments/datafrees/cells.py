@@ -163,7 +163,9 @@ class _Making:
     def __init__(self, table: Table, key: Key) -> None:
         self.table, self.pair, self.key = table, table.pair, key
         self.objective, self.init, self.form, self.seed = key
-        self.name = f"{self.init}-seed={self.seed}"
+        of_pair = self.pair.source_seed
+        self.source_seed = self.seed if of_pair is None else of_pair
+        self.name = f"{self.init}-seed={self.source_seed}"
         self.chain = Chain(table.run.path / self.name)
 
     def cell(self) -> Cell:
@@ -206,21 +208,18 @@ class _Making:
         return Finding(procedure, self.seed, json.dumps(numbers, sort_keys=True))
 
     def _config(self, **flags: Any) -> DatafreeConfig:
+        named = {"init": self.init, "rng_seed": self.source_seed, **flags}
         return DatafreeConfig(
-            summary_folder=str(self.table.run.path),
-            run_name=self.name,
-            init=self.init,  # type: ignore[arg-type]
-            rng_seed=self.seed,
-            **flags,
+            summary_folder=str(self.table.run.path), run_name=self.name, **named
         )
 
-    def _trained(self, model: str) -> Stage:
+    def _trained(self, model: str, **changes: Any) -> Stage:
         """Trains a network on real images.
 
         Returns:
             The finished step.
         """
-        flags = {"dataset": self.pair.dataset, **self.pair.train}
+        flags = {"dataset": self.pair.dataset, **self.pair.train, **changes}
         return self._shared(lessons.train, model=model, **flags)
 
     def _shared(self, procedure: Procedure, **flags: Any) -> Stage:
@@ -242,7 +241,7 @@ class _Making:
         Returns:
             Bytes of what the objective reads of them.
         """
-        flags = FORMS[self.objective][self.form]
+        flags = {**FORMS[self.objective][self.form], **self.pair.records}
         stage = self._shared(inversions.compute_stats, **flags)
         records = ActivationRecords.load(stage.run.path / found.RECORDS)
         scope = SCOPES.get(self.objective)
@@ -261,18 +260,21 @@ class _Making:
             return teacher
         if self.objective == STUDENT:
             self.chain = Chain(self.chain.root)
-            return self._trained(self.pair.student)
+            return self._trained(self.pair.student, rng_seed=self.seed)
         if self.objective == DISTILLED:
-            flags = {"dataset": self.pair.dataset, **self.pair.train}
-            return self._own(lessons.distil, **flags)
+            return self._taught(dataset=self.pair.dataset, **self.pair.train)
         if self.objective in FORMS:
             self._images()
-            return self._own(lessons.distil, **self.pair.distill)
+            return self._taught(**self.pair.distill)
         folder = self.chain.root / self.objective
         make = noise if self.objective == NOISE else class_means
-        images = make(real, self.pair.images["images"], self.seed)
+        images = make(real, self.pair.images["images"], self.source_seed)
         shards.keep(RunDir(folder), images, real.num_classes)
-        return self._own(lessons.distil, dataset=str(folder), **self.pair.distill)
+        return self._taught(dataset=str(folder), **self.pair.distill)
+
+    def _taught(self, **flags: Any) -> Stage:
+        named = {"student_model": self.pair.student, "rng_seed": self.seed, **flags}
+        return self._own(lessons.distil, **named)
 
     def _images(self) -> None:
         flags = {"optimization_objective": self.objective, **self.pair.images}

@@ -7,13 +7,20 @@ A flag whose default is `none` has a default of its own in each procedure that r
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from network_pruning.configs import check_id, check_seeds, flag
 from network_pruning.criterion_flags import check_criteria
+from network_pruning.flags import (
+    check_above,
+    check_from,
+    check_id,
+    check_seeds,
+    check_share,
+    fields_of,
+    flag,
+)
 from network_pruning.inversion.recipe import Recipe
 from network_pruning.types import Augmentation
 
@@ -51,6 +58,10 @@ GONE = {
     "commit": "done.json of each step names the commit by itself",
     "log_file": "config.json, done.json and report.md are the log",
 }
+_COUNTS = (
+    *("train_batch_size", "test_batch_size", "eval_interval", "compared", "images"),
+    *("epochs", "rank"),
+)
 SPECTRAL = ("spectral_all_layers", "spectral_layer_pairs")
 Objective = Literal[
     "top_layer",
@@ -193,32 +204,16 @@ class DatafreeConfig:
         check_id("run_name", self.run_name, "summary_folder")
         if not self.summary_folder:
             raise ValueError("summary_folder: got none, expected a folder")
-        self._check_counts()
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(
-                f"temperature: got {self.temperature}, expected a number above 0"
-            )
-        for name, top in (("soft_weight", 1), ("sparsity", 1), ("fraction", 1)):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= top:
-                raise ValueError(f"{name}: got {value}, expected a share in [0, 1]")
-        self.recipe()
-
-    def _check_counts(self) -> None:
-        positive = ("train_batch_size", "test_batch_size", "eval_interval", "compared")
-        for name in (*positive, "images", "epochs", "rank"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: got {value}, expected at least 1")
+        check_from(fields_of(self, *_COUNTS), 1)
+        check_from(fields_of(self, "checkpoint_interval", "shift"))
+        check_above(fields_of(self, "temperature", "lr"))
+        check_share(fields_of(self, "soft_weight"))
+        check_share(fields_of(self, "sparsity"), low="(", high=")")
+        check_share(fields_of(self, "fraction"), low="(")
         check_criteria(self.criteria)
         if self.rng_seed is not None:
             check_seeds((self.rng_seed,), "rng_seed")
-        for name in ("checkpoint_interval", "shift"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name}: got {value}, expected 0 or more")
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise ValueError(f"lr: got {self.lr}, expected a positive number")
+        self.recipe()
 
     def get(self, name: str, procedure: str = "") -> Any:
         """Returns a flag, or what a procedure takes where it is not given."""

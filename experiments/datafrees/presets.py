@@ -64,6 +64,9 @@ class Pair:
         form: The one form of the records; None: all of each objective.
         baselines: Those beside it.
         further: Procedures that use the images of its first objective, and their flags.
+        records: Flags of compute_stats beside those of the form.
+        source_seed: Of one teacher, one set of records and one of images, that the
+            students of all seeds learn from; None: each seed has its own.
     """
 
     teacher: str
@@ -78,12 +81,17 @@ class Pair:
     form: str | None = None
     baselines: tuple[str, ...] = BASELINES
     further: Mapping[str, Flags] = field(default_factory=dict)
+    records: Flags = field(default_factory=dict)
+    source_seed: int | None = None
 
     def digest(self) -> str:
         """Returns 8 hex digits that change with how cells are made."""
         made = [dict(self.train), dict(self.images), dict(self.distill)]
         names = self.teacher, self.student, self.dataset
-        text = json.dumps([*names, *made], sort_keys=True)
+        # Named where there are some alone: cells of older pairs keep their digests.
+        rest = [dict(self.records)] if self.records else []
+        rest += [] if self.source_seed is None else [self.source_seed]
+        text = json.dumps([*names, *made, *rest], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def forms(self, objective: str) -> tuple[str, ...]:

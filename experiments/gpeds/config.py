@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from network_pruning.configs import check_id, flag
+from network_pruning.flags import (
+    check_above,
+    check_from,
+    check_id,
+    check_share,
+    fields_of,
+    flag,
+)
 
 PROCEDURES = ("distill", "prune_finetune", "search", "ood", "rank_uncertainty")
 DARK = "dark_knowledge"
@@ -172,6 +179,7 @@ class GpedConfig:
         _check_words("estimator", self.estimator, ESTIMATORS)
         _check_students(self)
         _check_numbers(self)
+        _check_lessons(self)
         if self.procedure in {"search"} and not self.num_valid:
             raise ValueError(
                 "num_valid: got 0, expected held-out images: the search selects on "
@@ -284,14 +292,9 @@ _OPTIONAL = ("iterations", "thin", "step_size", "ensemble_every")
 
 
 def _check_numbers(config: GpedConfig) -> None:
-    for name in _POSITIVE:
-        _check_above(name, getattr(config, name), 0)
-    for name in _NOT_NEGATIVE:
-        _check_from(name, getattr(config, name), 0)
-    if not 0 <= config.student_dropout < 1:
-        raise ValueError(
-            f"student_dropout: got {config.student_dropout}, expected a rate in [0,1)"
-        )
+    check_above(fields_of(config, *_POSITIVE, *_OPTIONAL))
+    check_from(fields_of(config, *_NOT_NEGATIVE))
+    check_share(fields_of(config, "student_dropout"), high=")")
     if not 0 <= config.seed < 2**31:
         raise ValueError(
             f"seed: got {config.seed}, expected a whole number from 0 to 2^31 - 1"
@@ -300,6 +303,15 @@ def _check_numbers(config: GpedConfig) -> None:
         raise ValueError(
             f"burn_in: got {config.burn_in}, expected 0 or more, and fewer than the "
             f"{config.steps} steps of the chain"
+        )
+
+
+def _check_lessons(config: GpedConfig) -> None:
+    left = config.steps - config.burnt
+    if config.thin is not None and config.thin > left:
+        raise ValueError(
+            f"thin: got {config.thin}, expected at most {left}, the steps behind the "
+            "burn-in: no student would learn"
         )
 
 
@@ -324,10 +336,6 @@ def _check_students(config: GpedConfig) -> None:
             f"{config.teacher}, expected two widths for gped_fc, or "
             "--student_multiplication_factor_1 and _2 for the others"
         )
-    for name in _OPTIONAL:
-        value = getattr(config, name)
-        if value is not None:
-            _check_above(name, value, 0)
 
 
 def _check_samples(samples: int | None) -> None:
@@ -345,13 +353,3 @@ def _check_words(name: str, words: Sequence[str], known: Sequence[str]) -> None:
             f"{name}: got {','.join(words) or 'none'}, expected some of "
             f"{', '.join(known)}"
         )
-
-
-def _check_above(name: str, value: float, least: float) -> None:
-    if not least < value < math.inf:
-        raise ValueError(f"{name}: got {value}, expected a number above {least}")
-
-
-def _check_from(name: str, value: float, least: float) -> None:
-    if not least <= value < math.inf:
-        raise ValueError(f"{name}: got {value}, expected a number from {least}")

@@ -5,13 +5,20 @@ A flag that is `none` is what the preset says, or else what is settled.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from experiments.parsimonies.presets import PRESETS, SEEDS, SETTLED
-from network_pruning.configs import check_id, check_seeds, flag
 from network_pruning.criterion_flags import check_criteria
+from network_pruning.flags import (
+    check_above,
+    check_from,
+    check_id,
+    check_seeds,
+    check_share,
+    fields_of,
+    flag,
+)
 
 TRAINING = (
     *("dataset", "network", "clustering", "init", "conv_sd", "fc_activation"),
@@ -124,7 +131,6 @@ class ParsimoniousConfig:
                 f"preset: got {self.preset!r}, expected one of {', '.join(PRESETS)}"
             )
         self._check_numbers()
-        self._check_lists()
         check_seeds(self.seeds)
         check_criteria(self.criteria)
         weights, layers = self.get("weight"), self.get("layers")
@@ -140,37 +146,20 @@ class ParsimoniousConfig:
             )
 
     def _check_numbers(self) -> None:
-        shares = ("momentum", "dropout")
-        above = ("temperature", "learning_rate", "conv_sd", "perplexity")
-        counts = ("clusters", "epochs", "batch_size", "n_init", "num_valid")
-        for name in (*shares, *above, *counts, "weight_decay", "soft_weight"):
-            value = self.get(name)
-            fits, expected = {
-                **dict.fromkeys(shares, (_is_sparsity(value), "a share in [0,1)")),
-                **dict.fromkeys(above, (_is_above(value), "a number above 0")),
-                **dict.fromkeys(counts, (value >= 1, "at least 1")),
-                "weight_decay": (_is_amount(value), "0 or more"),
-                "soft_weight": (_is_share(value), "a share in [0,1]"),
-            }[name]
-            if not fits:
-                raise ValueError(f"{name}: got {value}, expected {expected}")
+        def chosen(*names: str) -> dict[str, Any]:
+            return {name: self.get(name) for name in names}
 
-    def _check_lists(self) -> None:
-        for name, values, fits, expected in (
-            ("weight", self.get("weight"), _is_amount, "0 or more"),
-            ("weights", self.weights, _is_amount, "0 or more"),
-            ("numbers", self.numbers, _is_count, "1 or more"),
-            ("momenta", self.momenta, _is_sparsity, "shares in [0,1)"),
-            ("k", self.k or (), _is_count, "1 or more"),
-            ("num_train", _given(self.num_train), _is_count, "1 or more"),
-            ("examples", (self.examples,), _is_amount, "0 or more"),
-            ("temperatures", self.temperatures, _is_above, "numbers above 0"),
-            ("soft_weights", self.soft_weights, _is_share, "shares in [0,1]"),
-            ("sparsities", self.sparsities, _is_sparsity, "shares in [0,1)"),
-        ):
-            for value in values:
-                if not fits(value):
-                    raise ValueError(f"{name}: got {value}, expected {expected}")
+        sizes = ("clusters", "epochs", "batch_size", "n_init", "num_valid")
+        check_from(chosen(*sizes), 1)
+        check_from(fields_of(self, "numbers", "k", "num_train"), 1)
+        check_from(chosen("weight_decay", "weight"))
+        check_from(fields_of(self, "weights", "examples"))
+        check_above(chosen("temperature", "learning_rate", "conv_sd", "perplexity"))
+        check_above(fields_of(self, "temperatures"))
+        check_share(chosen("soft_weight"))
+        check_share(fields_of(self, "soft_weights"))
+        check_share(chosen("momentum", "dropout"), high=")")
+        check_share(fields_of(self, "momenta", "sparsities"), high=")")
 
     def get(self, name: str) -> Any:
         """Returns a flag, or what the preset says, or what is settled."""
@@ -218,27 +207,3 @@ class ParsimoniousConfig:
         if self.procedure != "all":
             return (self.procedure,)
         return ("distill" if self.distils() else "train", *ALL)
-
-
-def _given(value: int | None) -> tuple[int, ...]:
-    return () if value is None else (value,)
-
-
-def _is_count(value: float) -> bool:
-    return value >= 1
-
-
-def _is_amount(value: float) -> bool:
-    return 0 <= value < math.inf
-
-
-def _is_above(value: float) -> bool:
-    return 0 < value < math.inf
-
-
-def _is_share(value: float) -> bool:
-    return 0 <= value <= 1
-
-
-def _is_sparsity(value: float) -> bool:
-    return 0 <= value < 1

@@ -81,6 +81,10 @@ class Recipe:
             raise ValueError(
                 f"learning_rate: got {self.learning_rate}, expected a positive number"
             )
+        if self.start_mean is not None and not math.isfinite(self.start_mean):
+            raise ValueError(
+                f"start_mean: got {self.start_mean}, expected a finite number"
+            )
         for name in ("total_variation", "batch_norm", "start_sd"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):

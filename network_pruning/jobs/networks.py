@@ -13,8 +13,8 @@ from typing import Any
 
 import tf_keras as keras
 
-from network_pruning.configs import is_model_file
 from network_pruning.cut_configs import NetworkConfig, PruneConfig
+from network_pruning.flags import is_model_file
 from network_pruning.graph import fingerprint
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.runs import DamagedFile, RunDir

@@ -18,7 +18,7 @@ from typing import TypeVar
 import tf_keras as keras
 from tqdm import tqdm
 
-from network_pruning.configs import SweepConfig, is_model_file
+from network_pruning.configs import SweepConfig
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.cost import CostCard, Exports, cost_card, export
 from network_pruning.evaluation.predict import predict_split
@@ -30,6 +30,7 @@ from network_pruning.evaluation.rows import (
     write_latency,
     write_rows,
 )
+from network_pruning.flags import is_model_file
 from network_pruning.graph import fingerprint
 from network_pruning.jobs import cells
 from network_pruning.jobs.boards import TrainingBoard

@@ -80,13 +80,14 @@ def test_flags_are_judged():
         (["--student=5"], "student: got 5 with --teacher=gped_fc, expected two"),
         (["--teacher=gped_cnn_mnist", "--student=5,5"], "student: got 5,5 with"),
         (["--step_size=0"], "step_size: got 0"),
-        (["--num_valid=-1"], "num_valid: got -1, expected a number from 0"),
+        (["--num_valid=-1"], "num_valid: got -1, expected 0 or more"),
         (["--procedure=search", "--num_valid=0"], "the search selects on them"),
         (["--input_noise=.1", "--estimator=uo"], "means belong to fixed cases"),
         (["--chains=2", "--num_valid=0"], "chains: got 2 with --num_valid=0 and 99"),
         (["--chains=0"], "chains: got 0, expected a number above 0"),
-        (["--student_dropout=1"], r"student_dropout: got 1.0, expected a rate in \[0"),
+        (["--student_dropout=1"], r"student_dropout: got 1.0, expected a share in \[0"),
         (["--lasso_weights=0"], "lasso_weights: got"),
+        (["--thin=200", "--iterations=100"], "thin: got 200, expected at most 90"),
     ):
         with pytest.raises(flags.Error, match=message):
             given(*words)

@@ -63,7 +63,7 @@ def test_flags_are_judged():
         ("--targets=variance", "targets: got variance, expected some of"),
         ("--seeds=0,0", "seeds: got 0,0, expected different whole numbers"),
         ("--iterations=0", "iterations: got 0"),
-        ("--student_dropout=1", "student_dropout: got 1.0, expected a rate in"),
+        ("--student_dropout=1", "student_dropout: got 1.0, expected a share in"),
     ):
         with pytest.raises(flags.Error, match=message):
             cli.parse(TableConfig, ["gped_table", word])

@@ -191,7 +191,7 @@ def test_misfits_are_answered_in_one_line(tmp_path):
         ({"seeds": (1, 1)}, "seeds: got 1,1, expected different"),
         ({"seeds": (-1,)}, "seeds: got -1, expected different"),
         ({"numbers": (0,)}, "numbers: got 0, expected 1 or more"),
-        ({"momenta": (1.5,)}, "momenta: got 1.5, expected shares"),
+        ({"momenta": (1.5,)}, "momenta: got 1.5, expected a share"),
         ({"k": (0,)}, "k: got 0, expected 1 or more"),
         ({"examples": -1}, "examples: got -1, expected 0 or more"),
         ({"num_train": 0}, "num_train: got 0, expected 1 or more"),
