@@ -148,6 +148,30 @@ _TURNED_LESSON = {
     **{"augment": "affine", "shift": 2},
 }
 _TURNED = {**_MORE, "distill": {"epochs": 300, **_TURNED_LESSON}}
+# 50 000 images take the better part of an hour: one set for the students of all seeds.
+_COLOURED: Mapping[str, Any] = {
+    "objectives": ("all_layers",),
+    "form": "lowrank",
+    "inits": ("he",),
+    "baselines": BASELINES,
+    "source_seed": 0,
+}
+_QUICK = Pair(
+    "quick",
+    "quick_student",
+    "cifar10",
+    train={
+        **{"epochs": 20, "train_batch_size": 128, "lr": 0.002, **_COSINE},
+        **{"augment": "flip_shift", "shift": 4},
+    },
+    images={"images": 5000, "steps": 40, "lr": 0.05, "blur": True, "blur_every": 5},
+    distill={
+        **{"epochs": 10, "train_batch_size": 128, "lr": 0.002, "temperature": 4.0},
+        **{**_COSINE, "augment": "flip_shift", "shift": 4},
+    },
+    records={"layers": ("conv2", "conv3", "fc1", "logits")},
+    **_COLOURED,
+)
 PAIRS: Mapping[str, Pair] = {
     "fc": _FC,
     "lenet": _LENET,
@@ -161,5 +185,6 @@ PAIRS: Mapping[str, Pair] = {
     ),
     "fc_fashion": _best(_FC, **_MORE, dataset="fashion"),
     "lenet_fashion": _best(_LENET, **_TURNED, dataset="fashion_conv"),
+    "quick": _QUICK,
 }
 """Name -> pair."""

@@ -90,6 +90,22 @@ def test_cells_that_are_there_are_not_made_again(table, monkeypatch):
     assert (table.run.path / grids.ROWS).stat().st_mtime_ns == before
 
 
+def test_students_of_all_seeds_may_learn_from_the_images_of_one(tmp_path, digits):
+    pair = dataclasses.replace(TINY, source_seed=5, records={"layers": ("hidden",)})
+    assert pair.digest() != TINY.digest() != dataclasses.replace(pair, records={})
+    table = Table(pair, RunDir(tmp_path), lambda name, **options: digits, build)
+    table.fill(("all_layers", "he", "lowrank", seed) for seed in (0, 1))
+    one, other = table.cells.values()
+    assert {cell.seed for cell in (one, other)} == {0, 1}
+    assert one.teacher_accuracy == other.teacher_accuracy
+    steps = [path.name.split("-")[0] for path in tmp_path.glob("he-seed=5/*-*/")]
+    assert sorted(steps) == [
+        *("compute_stats", "distill", "distill", "optimize_dataset", "train"),
+    ]
+    (path,) = tmp_path.glob("he-seed=5/compute_stats-*/records.npz")
+    assert list(ActivationRecords.load(path).layers) == ["hidden"]
+
+
 @pytest.mark.slow
 def test_spectra_and_baselines_are_made_too(tmp_path, digits):
     names = ("student", "distilled", "noise", "class_means")
