@@ -164,7 +164,7 @@ _QUICK = Pair(
         **{"epochs": 20, "train_batch_size": 128, "lr": 0.002, **_COSINE},
         **{"augment": "flip_shift", "shift": 4},
     },
-    images={"images": 5000, "steps": 40, "lr": 0.05, "blur": True, "blur_every": 5},
+    images={"images": 5000, "steps": 20, "lr": 0.05, "blur": True, "blur_every": 5},
     distill={
         **{"epochs": 10, "train_batch_size": 128, "lr": 0.002, "temperature": 4.0},
         **{**_COSINE, "augment": "flip_shift", "shift": 4},

@@ -2,7 +2,8 @@
 
 Losses are sums or means over units and never over images, so that images are
 independent of each other; the match of batch normalisation's statistics, which are of
-a batch, is the exception.
+a batch, is the exception. Squares are tf.square: under XLA x ** 2 is a power, which
+takes many times as long.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def _through(values: Tensor, rectify: bool) -> Tensor:
 
 
 def _square_sum(one: Tensor, other: Tensor) -> Tensor:
-    return tf.reduce_sum((one - other) ** 2, axis=1)
+    return tf.reduce_sum(tf.square(one - other), axis=1)
 
 
 def dropped(values: Tensor, mask: Tensor, rate: float) -> Tensor:
@@ -89,7 +90,7 @@ def spectral_apart(signal: Tensor, targets: Tensor, basis: Tensor) -> Tensor:
         by_class = tf.reshape(signal, [-1, *basis.shape[:2]])
         found = tf.einsum("mcd,cdq->mcq", by_class, basis)
         found = tf.reshape(found, [-1, basis.shape[2]])
-    return tf.reduce_mean((targets - found) ** 2, axis=1)
+    return tf.reduce_mean(tf.square(targets - found), axis=1)
 
 
 def batch_norm_apart(
@@ -117,9 +118,13 @@ def batch_norm_apart(
     for m, v, mean, variance in zip(
         means, variances, moving_means, moving_variances, strict=True
     ):
-        terms.append(tf.reduce_sum((m - mean) ** 2) / tf.reduce_sum(variance))
-        terms.append(tf.reduce_sum((v - variance) ** 2) / tf.reduce_sum(variance**2))
+        terms.append(_squares(m - mean) / tf.reduce_sum(variance))
+        terms.append(_squares(v - variance) / _squares(variance))
     return tf.add_n(terms)
+
+
+def _squares(values: Tensor) -> Tensor:
+    return tf.reduce_sum(tf.square(values))
 
 
 def total_variation(images: Tensor) -> Tensor:
@@ -133,7 +138,9 @@ def total_variation(images: Tensor) -> Tensor:
     """
     down = images[:, 1:] - images[:, :-1]
     across = images[:, :, 1:] - images[:, :, :-1]
-    return tf.add_n([tf.reduce_mean(x**2, axis=(1, 2, 3)) for x in (down, across)])
+    return tf.add_n([
+        tf.reduce_mean(tf.square(x), axis=(1, 2, 3)) for x in (down, across)
+    ])
 
 
 def blurred(images: Tensor) -> Tensor:
