@@ -63,6 +63,9 @@ class TableConfig:
     forms: tuple[str, ...] | None = flag(
         None, "Forms of records to work on; by default all."
     )
+    note: str | None = flag(
+        None, "Said of all numbers of --pair from now on, say: from a JPEG copy."
+    )
     seeds: tuple[int, ...] = flag(
         SEEDS, "The first with every form, others with the best on valid alone."
     )
@@ -81,6 +84,8 @@ class TableConfig:
             raise ValueError(
                 f"pair: got {self.pair!r}, expected one of {', '.join(PAIRS)}"
             )
+        if self.note is not None and self.pair is None:
+            raise ValueError("note: got one, expected --pair, whose data it tells of")
         for name, known in (
             ("objectives", (*FORMS, *BASELINES, *FURTHER)),
             ("inits", INITS),
@@ -127,6 +132,7 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
 
     references = RunDir(config.references_dir)
     tables = {}
+    notes = {}
     for name, pair in PAIRS.items():
         folder = f"datafree-{name}-{pair.digest()}"
         own = RunDir(Path(config.output_dir) / folder)
@@ -136,11 +142,16 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
         if references.exists(published := f"cells/{folder}-{FINDINGS}.csv"):
             said = grids.parse(Finding, references.read_text(published))
             table.findings.adopt(said)
+        noted = f"cells/{folder}-note.txt"
+        if config.note is not None and config.pair == name:
+            references.write_text(noted, config.note)
+        if references.exists(noted):
+            notes[name] = references.read_text(noted)
         if config.procedure != "publish" and config.pair in (None, name):
             table.fill(wanted(table, config))
             table.look_further(further(table, config))
     if config.procedure != "cells":
-        publish(tables, references)
+        publish(tables, references, notes)
 
 
 def wanted(table: Table, config: TableConfig) -> Iterator[Key]:
@@ -174,8 +185,16 @@ def further(table: Table, config: TableConfig) -> Iterator[tuple[str, int]]:
                 yield procedure, seed
 
 
-def publish(tables: Mapping[str, Table], references: RunDir) -> None:
-    """Writes the page, the cells and the ledger's lines."""
+def publish(
+    tables: Mapping[str, Table], references: RunDir, notes: Mapping[str, str]
+) -> None:
+    """Writes the page, the cells and the ledger's lines.
+
+    Args:
+        tables: By pair.
+        references: Where they go.
+        notes: What is said of the data of a pair, where something is.
+    """
     from experiments.datafrees import summary
     from experiments.datafrees.cells import FINDINGS, Cell, Finding
 
@@ -189,10 +208,11 @@ def publish(tables: Mapping[str, Table], references: RunDir) -> None:
         if said[name]:
             published = f"cells/{table.run.path.name}-{FINDINGS}.csv"
             references.write_text(published, grids.text(Finding, said[name]))
-        lines = summary.ledger_lines(name, table.pair, cells[name], today)
-        lines += summary.finding_rows(name, table.pair, said[name], today)
+        note = notes.get(name, "")
+        lines = summary.ledger_lines(name, table.pair, cells[name], today, note)
+        lines += summary.finding_rows(name, table.pair, said[name], today, note)
         ledger.record(references, lines)
-    page = summary.markdown(cells, said, today)
+    page = summary.markdown(cells, said, today, notes)
     references.write_text("datafree.md", page)
     print(page)
 

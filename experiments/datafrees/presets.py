@@ -89,7 +89,7 @@ class Pair:
         made = [dict(self.train), dict(self.images), dict(self.distill)]
         names = self.teacher, self.student, self.dataset
         # Named where there are some alone: cells of older pairs keep their digests.
-        rest = [dict(self.records)] if self.records else []
+        rest: list[Any] = [dict(self.records)] if self.records else []
         rest += [] if self.source_seed is None else [self.source_seed]
         text = json.dumps([*names, *made, *rest], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

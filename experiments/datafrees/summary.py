@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from experiments.datafrees.cells import Cell, Finding
-from experiments.datafrees.presets import BASELINES, INITS, PAIRS, SEEDS, Pair
+from experiments.datafrees.presets import (
+    BASELINES,
+    CLASS_MEANS,
+    INITS,
+    NOISE,
+    NONE,
+    PAIRS,
+    SEEDS,
+    Pair,
+)
 from experiments.datafrees.prunings import MADE, REAL, RETRAINED
 from experiments.ledger import NEVER, LedgerRow
 from experiments.published import read_datafree
@@ -67,6 +76,7 @@ def markdown(
     cells: Mapping[str, Sequence[Cell]],
     findings: Mapping[str, Sequence[Finding]],
     date: str,
+    notes: Mapping[str, str],
 ) -> str:
     """Returns the table as a page.
 
@@ -74,6 +84,7 @@ def markdown(
         cells: By pair.
         findings: Likewise.
         date: Of today.
+        notes: What is said of the data of a pair, where something is.
     """
     lines = [
         *("# Data-free students", "", f"    {COMMAND}", ""),
@@ -86,14 +97,20 @@ def markdown(
         "",
     ]
     for name, some in cells.items():
-        lines += _pair_lines(name, PAIRS[name], some)
+        lines += _pair_lines(name, PAIRS[name], some, notes.get(name, ""))
         lines += _finding_lines(findings.get(name, ()))
     return "\n".join(lines)
 
 
-def _pair_lines(name: str, pair: Pair, cells: Sequence[Cell]) -> list[str]:
+def _pair_lines(name: str, pair: Pair, cells: Sequence[Cell], note: str) -> list[str]:
     settings = {"teacher": pair.train, "images": pair.images, "student": pair.distill}
+    settings |= {"records": pair.records} if pair.records else {}
     said = [f"{what}: {_settings(flags)}" for what, flags in settings.items()]
+    if pair.source_seed is not None:
+        said.append(
+            f"teacher, records and images: of seed {pair.source_seed} for all students"
+        )
+    said += [f"data: {note}"] if note else []
     title = f"## {name}: {pair.teacher} to {pair.student} on {pair.dataset}"
     lines = [
         *(title, "", f"{'; '.join(said)}.", ""),
@@ -149,7 +166,7 @@ def measured(findings: Iterable[Finding]) -> dict[tuple[str, str], dict[int, flo
 
 
 def finding_rows(
-    name: str, pair: Pair, findings: Sequence[Finding], date: str
+    name: str, pair: Pair, findings: Sequence[Finding], date: str, note: str = ""
 ) -> list[LedgerRow]:
     """Returns a line of the ledger for each number found.
 
@@ -161,6 +178,7 @@ def finding_rows(
         pair: The pair.
         findings: Of it.
         date: Of today.
+        note: What is said of its data.
     """
     found = measured(findings)
     lines = []
@@ -173,7 +191,7 @@ def finding_rows(
         lines.append(
             LedgerRow(
                 system="datafree",
-                table=pair.dataset,
+                table=_of_data(pair, note),
                 row=f"{name}, {procedure}",
                 metric=what,
                 published="" if bar is None else f"{bar:.4f}",
@@ -189,8 +207,12 @@ def finding_rows(
     return lines
 
 
+def _of_data(pair: Pair, note: str) -> str:
+    return f"{pair.dataset} ({note})" if note else pair.dataset
+
+
 def _form(form: str, star: str) -> str:
-    return "" if form == "none" else form + star
+    return "" if form == NONE else form + star
 
 
 def _settings(flags: Mapping[str, object]) -> str:
@@ -218,7 +240,7 @@ def _seeds(cells: Iterable[Cell]) -> list[str]:
 
 
 def ledger_lines(
-    name: str, pair: Pair, cells: Sequence[Cell], date: str
+    name: str, pair: Pair, cells: Sequence[Cell], date: str, note: str = ""
 ) -> list[LedgerRow]:
     """Returns a line for each mean there is, and for each published one.
 
@@ -227,7 +249,9 @@ def ledger_lines(
         pair: The pair.
         cells: Of it.
         date: Of today.
+        note: What is said of its data.
     """
+    data = _of_data(pair, note)
     groups = grouped(cells)
     published = read_datafree()
     lines = []
@@ -239,21 +263,65 @@ def ledger_lines(
                 bar = value if group == (objective, BARRED, best) else None
                 bar = None if objective in BASELINES else bar
                 some = groups.get(group, [])
-                row = ", ".join([name, *(word for word in group if word != "none")])
+                row = ", ".join([name, *(word for word in group if word != NONE)])
                 shown = "" if value is None else f"{value:.2f}"
-                lines.append(_line(row, name, some, (shown, provenance), bar, date))
+                words = shown, provenance
+                lines.append(_line(row, name, data, some, words, bar, date))
     if pair.bar is not None:
         chosen = best_group(cells)
         some = groups[chosen] if chosen is not None else []
         words = f"{pair.bar:.2f}", OURS
         best_row = f"{name}, best on valid"
-        lines.append(_line(best_row, name, some, words, pair.bar, date))
-    return lines
+        lines.append(_line(best_row, name, data, some, words, pair.bar, date))
+    return [*lines, *_lead_lines(name, data, groups, best_group(cells), date)]
+
+
+def _lead_lines(
+    name: str,
+    data: str,
+    groups: Mapping[Group, list[Cell]],
+    best: Group | None,
+    date: str,
+) -> list[LedgerRow]:
+    """Returns how far the best is above the better student of noise or class means.
+
+    The bar is twice the largest sd of those compared, in points.
+    """
+    rivals = [
+        groups[group]
+        for group in ((each, BARRED, NONE) for each in (NOISE, CLASS_MEANS))
+        if group in groups
+    ]
+    if best is None or len(rivals) < len((NOISE, CLASS_MEANS)):
+        return []
+    told = [
+        per_seed([100 * cell.accuracy for cell in some])
+        for some in (groups[best], *rivals)
+    ]
+    lead = told[0][0] - max(mean for mean, _ in told[1:])
+    bar = 2 * max(sd for _, sd in told)
+    return [
+        LedgerRow(
+            system="datafree",
+            table=data,
+            row=f"{name}, best on valid",
+            metric="points above noise and class means",
+            published=f"{bar:.2f}",
+            provenance=f"{OURS}: twice the largest sd",
+            ours_mean=f"{lead:.3f}",
+            ours_sd="",
+            seeds=" ".join(_seeds(groups[best])),
+            command=f"{COMMAND} --pair={name}",
+            date=date,
+            verdict="met" if lead > bar else "missed",
+        )
+    ]
 
 
 def _line(
     row: str,
     name: str,
+    data: str,
     cells: Sequence[Cell],
     published: tuple[str, str],
     bar: float | None,
@@ -262,7 +330,7 @@ def _line(
     mean, sd = per_seed([100 * cell.accuracy for cell in cells]) if cells else (0, 0)
     return LedgerRow(
         system="datafree",
-        table=PAIRS[name].dataset,
+        table=data,
         row=row,
         metric="test accuracy %",
         published=published[0],

@@ -185,17 +185,50 @@ def test_the_ledger_tells_met_missed_and_not_run():
     ]
 
 
+def test_a_student_is_held_against_those_of_noise_and_class_means():
+    rivals = [
+        cell("noise", "none", 0, 0.3, 0.3),
+        cell("noise", "none", 1, 0.5, 0.5),
+        cell("class_means", "none", 0, 0.6, 0.6),
+    ]
+
+    def lead(cells):
+        lines = summary.ledger_lines("quick", PAIRS["quick"], cells, "2026-01-01")
+        return [line for line in lines if "above noise" in line.metric]
+
+    (line,) = lead([*SOME, *rivals])
+    # 92 of ours, 60 of the class means; noise has the largest sd, 14.14 points.
+    assert (line.ours_mean, line.published, line.verdict) == ("32.000", "28.28", "met")
+    (line,) = lead([*SOME, *rivals, cell("class_means", "none", 1, 0.8, 0.8)])
+    assert (line.ours_mean, line.verdict) == ("22.000", "missed")
+    assert lead([*SOME[1:], *rivals]) == lead([*SOME, *rivals[:2]]) == []
+
+
+def test_a_note_on_the_data_stays_with_the_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(datafree_table, "PAIRS", {"quick": PAIRS["quick"]})
+    folder = f"cells/datafree-quick-{PAIRS['quick'].digest()}"
+    references = RunDir(tmp_path / "references")
+    references.write_text(f"{folder}.csv", grids.text(Cell, SOME))
+    for note in ("from a JPEG copy", None):
+        config = TableConfig("publish", pair="quick", note=note, **places(tmp_path))
+        datafree_table.run(config, None, None)
+        page = references.read_text("datafree.md")
+        assert "of seed 0 for all students; data: from a JPEG copy." in page
+        tables = {line.table for line in ledger.read(references)}
+        assert tables == {"cifar10 (from a JPEG copy)"}
+
+
 def test_the_page_shows_ours_beside_the_published():
-    page = summary.markdown({"lenet": SOME}, {}, "2026-01-01")
+    page = summary.markdown({"lenet": SOME}, {}, "2026-01-01", {})
     line = next(x for x in page.splitlines() if x.startswith("| all_layers | he | low"))
     assert line == (
         "| all_layers | he | lowrank\\* | 100 | 92.00 ± 2.00 | 0 1 2 | 90.00 | 1 "
         "| 85.61 |"
     )
     assert "- all_layers: 85.61, Lopes et al. 2017, recalled" in page
-    alone = summary.markdown({"lenet": SOME[:3]}, {}, "2026-01-01")
+    alone = summary.markdown({"lenet": SOME[:3]}, {}, "2026-01-01", {})
     assert "| all_layers | he | lowrank | 100 |" in alone
-    best = summary.markdown({"lenet_best": SOME[:3]}, {}, "2026-01-01")
+    best = summary.markdown({"lenet_best": SOME[:3]}, {}, "2026-01-01", {})
     assert "\n## lenet_best: lenet to lenet_half on mnist_conv\n" in best
     assert "| all_layers | he | lowrank | 100 |" in best
     assert "Published" not in best
@@ -256,7 +289,7 @@ def test_pruning_without_data_is_held_against_pruning_with_them():
     worse = [*findings[:2], found(2, 0.965, 0.982)]
     assert line(worse).verdict == "missed"
     page = summary.markdown(
-        {"lenet_best": SOME}, {"lenet_best": findings}, "2026-01-01"
+        {"lenet_best": SOME}, {"lenet_best": findings}, "2026-01-01", {}
     )
     assert "| prune: taylor, real, retrained | 0.9807 ± 0.0012 | 0 1 2 |" in page
 
@@ -346,6 +379,7 @@ def test_only_the_images_of_the_pair_need_be_there(monkeypatch):
         ("--seeds=0,0", "seeds: got 0,0, expected different whole numbers"),
         ("--pair=lent", "pair: got 'lent', expected one of fc, lenet, fc_best"),
         ("--objectives=all", "objectives: got 'all', expected some of all_layers"),
+        ("--note=a copy", "note: got one, expected --pair"),
         ("--inits=zero", "inits: got 'zero', expected some of he, original"),
         ("--forms=half", "forms: got 'half', expected some of diag, full"),
     ],
