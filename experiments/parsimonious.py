@@ -81,6 +81,10 @@ def run(config: ParsimoniousConfig, load: Any, build: Any) -> None:
     if config.num_train is not None:
         images = images.with_train(config.num_train)
     study = studies.Study(config, images, build, Path(config.output_dir))
+    if not looks.READING.isdisjoint(config.procedures()):
+        for name in studies.MADE:
+            if name in config.procedures():
+                study.check_read(distils=name == "distill")
     for name in config.procedures():
         if name in studies.MADE:
             study.train(distils=name == "distill")

@@ -19,6 +19,7 @@ from network_pruning.jobs.manifest import git_state
 from network_pruning.runs import RunDir, hold_run
 
 Fields = Mapping[str, Any]
+CONFIG = "config.json"
 GIT = "git"
 """In done.json, beside what the step made: the state of the code."""
 
@@ -82,7 +83,8 @@ class Chain:
             The step, finished or not.
 
         Raises:
-            ValueError: If another process holds it.
+            ValueError: If another process holds it, or the step is refused: then
+                nothing is left of one that had not begun.
         """
         own = json.loads(json.dumps(dict(fields)))
         text = json.dumps([own, dict(inputs)], sort_keys=True)
@@ -90,9 +92,13 @@ class Chain:
         folder = self.root / f"{procedure}-{digest}"
         with hold_run(folder, "--run_name"):
             run = RunDir(folder)
-            if not run.exists("config.json"):
-                run.write_json("config.json", {"fields": own, "inputs": dict(inputs)})
-            yield _read(procedure, run)
+            if not run.exists(CONFIG):
+                run.write_json(CONFIG, {"fields": own, "inputs": dict(inputs)})
+            try:
+                yield _read(procedure, run)
+            except ValueError:
+                _remove_if_empty(folder)
+                raise
         self.latest[procedure] = _read(procedure, run)
 
     def find(self, procedure: str, fields: Fields, inputs: Fields) -> Stage | None:
@@ -122,15 +128,21 @@ class Chain:
         ]
 
 
+def _remove_if_empty(folder: Path) -> None:
+    if [path.name for path in folder.iterdir()] == [CONFIG]:
+        (folder / CONFIG).unlink()
+        folder.rmdir()
+
+
 def _fits(had: Fields, wanted: Fields) -> bool:
     plain = json.loads(json.dumps(dict(wanted)))
     return all(had.get(name) == value for name, value in plain.items())
 
 
 def _read(procedure: str, run: RunDir) -> Stage:
-    config = run.read_json("config.json")
+    config = run.read_json(CONFIG)
     made = run.read_json("done.json") if run.exists("done.json") else None
     try:
         return Stage(procedure, run, config["fields"], config["inputs"], made)
     except KeyError as error:
-        raise run.damaged("config.json", f"{error} is missing") from None
+        raise run.damaged(CONFIG, f"{error} is missing") from None

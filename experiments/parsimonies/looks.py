@@ -359,6 +359,8 @@ LOOKS: Mapping[str, Callable[[Study], None]] = {
     "publish": publish,
 }
 """Procedure -> what it does."""
+READING = frozenset(("evaluate_clusters", "record"))
+"""Those that read --read_layers."""
 
 
 def name_of(stage: Stage) -> str:

@@ -27,6 +27,7 @@ from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
 from network_pruning.jobs.trainings import Epoch, Training, finished
 from network_pruning.runs import RunDir, lock
+from network_pruning.taps import check_layers
 from network_pruning.types import Dataset
 
 log = logging.getLogger("network_pruning.jobs.parsimonious")
@@ -81,6 +82,16 @@ class Study:
         self.config, self.data, self.build = config, data, build
         self.run = RunDir(output_dir / config.run_name)
         self.chain = Chain(self.run.path)
+
+    def check_read(self, distils: bool) -> None:
+        """Judges whether a network will have what is to be read of it.
+
+        Raises:
+            ValueError: If a layer of --read_layers is unknown.
+        """
+        shape, classes = self.data.input_shape, self.data.num_classes
+        name = self.config.settings(distils)["network"]
+        check_layers(self.build(name, shape, classes), self.config.read_layers)
 
     def train(self, distils: bool) -> None:
         """Trains the setting of the flags, or has it taught, for each seed."""

@@ -257,6 +257,26 @@ def test_the_newest_step_that_fits_is_taken(tmp_path):
     assert [stage.procedure for stage in fresh.all()] == ["compute_stats"] * 2
 
 
+def test_a_refused_step_leaves_nothing_but_one_that_had_begun_stays(tmp_path):
+    chain = Chain(tmp_path)
+
+    def refuse(begin):
+        with (
+            pytest.raises(ValueError, match="unfit"),
+            chain.stage("train", {}, {}) as stage,
+        ):
+            if begin:
+                stage.run.write_text("state.txt", "half")
+            raise ValueError("unfit")
+
+    refuse(begin=False)
+    assert not list(tmp_path.glob("train-*"))
+    refuse(begin=True)
+    (kept,) = tmp_path.glob("train-*/state.txt")
+    refuse(begin=False)
+    assert kept.read_text() == "half"
+
+
 def test_two_processes_do_not_share_a_step(tmp_path):
     chain = Chain(tmp_path)
     with (

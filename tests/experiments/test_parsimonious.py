@@ -263,6 +263,12 @@ def test_every_training_says_where_it_is(finished, capsys, caplog):
     assert f"train: in {finished / 'parsimonious'}" in capsys.readouterr().out
 
 
+def test_layers_to_read_are_judged_before_anything_is_trained(tmp_path):
+    with pytest.raises(ValueError, match="layers: got 'fc9'.* Did you mean 'fc1'"):
+        run(tmp_path, procedure="all", preset="CIFAR10_baseline", read_layers=("fc9",))
+    assert not list(tmp_path.rglob("*.keras"))
+
+
 def test_presets_are_the_originals():
     hundred = ParsimoniousConfig(preset="CIFAR100_spatial_clustering").settings(False)
     assert hundred["weight"] == (10.0, 1.0, 1.0, 1.0)
