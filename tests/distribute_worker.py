@@ -86,7 +86,8 @@ def _resume(distribute: str, run: RunDir) -> None:
     """
 
     def copy(epoch: int, *unused) -> None:
-        if epoch == 0:
+        # The state on disk is that of the epoch before.
+        if epoch == 1:
             (run.path / "again").mkdir()
             shutil.copy(run.path / "noisy/state.npz", run.path / "again/state.npz")
 

@@ -74,7 +74,8 @@ def fit(
         identity: Kept with it, so that another run can tell whether to share it.
         after_update: See `Trainer`.
         export: What of the network is saved and judged (strips wrappers).
-        on_epoch: Called with (epoch, its numbers, the network), by the chief.
+        on_epoch: Called with (epoch, its numbers, the network), by the chief, before
+            the epoch counts as made: after a kill perhaps a second time, with the same.
         make_trainer: Builds what trains the network (called under the seed, too).
         targets: What the trainer's step takes behind images and labels: a row for each
             training example [n, ...], in their order.
@@ -107,9 +108,11 @@ def fit(
             raise DivergedError(message) from None
         if is_chief(plan.distribute):
             _save_best(network, history, plan, state)
-            state.save(history)
+            # Before the state: an epoch whose process is killed here is made again, and
+            # nothing that belongs to it is missed.
             if on_epoch is not None:
                 on_epoch(epoch, history[-1], network)
+            state.save(history)
     network = export(state.read())
     made = len(history)
     if not plan.epochs:

@@ -20,6 +20,7 @@ from network_pruning.training import ResidentLoop, Trainer
 from network_pruning.types import SPLITS
 from tests import cases
 from tests.clustering import twins
+from tests.jobs.fitting import stopping
 
 layers = keras.layers
 PATHS = ["conv", "fc", "logits"]
@@ -285,20 +286,15 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(images, labels, tmp_path)
     data = ArrayDataset("tiny", dict.fromkeys(SPLITS, part), num_classes=3)
     run, plan = RunDir(tmp_path), FitPlan(2, 8, 0.1, seed=5, optimizer="sgd")
 
-    def stop(*unused):
-        raise KeyboardInterrupt
-
-    def train(folder, on_epoch=None):
+    def train(folder):
         make = lambda: ClusteringModel(  # noqa: E731
             make_network(), ["conv"], clusters=9, reset_every=2
         )
         export = lambda model: model.network  # noqa: E731
-        return fit(
-            make, data, plan, run, folder, export=export, on_epoch=on_epoch
-        ).load(run, "last")
+        return fit(make, data, plan, run, folder, export=export).load(run, "last")
 
-    with pytest.raises(KeyboardInterrupt):
-        train("stopped", stop)
+    with stopping():
+        train("stopped")
     resumed, straight = train("stopped"), train("straight")
     for weight, kept in zip(resumed.get_weights(), straight.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, kept)

@@ -1,7 +1,12 @@
 """A small training, and a stop like kill -9."""
 
+import contextlib
+
+import pytest
+
 import models
 from network_pruning.jobs.fit import FitPlan, fit
+from network_pruning.jobs.trainings import TrainingState
 
 FOLDER = "checkpoints/seed=0"
 PLAN = FitPlan(epochs=3, batch_size=64, learning_rate=0.003, seed=5, jit=False)
@@ -13,6 +18,20 @@ class Stopped(BaseException):
 
 def stop(*words):
     raise Stopped
+
+
+@contextlib.contextmanager
+def stopping():
+    """Stops a training right behind the first epoch that it completes."""
+    write = TrainingState.save
+
+    def save(self, history):
+        write(self, history)
+        stop()
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr(TrainingState, "save", save)
+        yield
 
 
 def make_network(**options):

@@ -14,7 +14,7 @@ from network_pruning.jobs import distillations
 from network_pruning.jobs.distillations import LOGITS, Lesson, distill
 from network_pruning.jobs.trainings import FILES
 from network_pruning.runs import RunDir
-from tests.jobs.fitting import FOLDER, PLAN, Stopped, make_network, stop
+from tests.jobs.fitting import FOLDER, PLAN, make_network, stopping
 
 TWO = dataclasses.replace(PLAN, epochs=2)
 LESSON = Lesson(temperature=4.0, soft_weight=0.7)
@@ -67,8 +67,8 @@ def test_stopped_and_resumed_equals_undisturbed(
     few_digits, run, teachers, lesson, changes, stores
 ):
     plan = dataclasses.replace(TWO, **changes)
-    with pytest.raises(Stopped):
-        teach(few_digits, run, teachers, lesson, plan, on_epoch=stop)
+    with stopping():
+        teach(few_digits, run, teachers, lesson, plan)
     resumed = teach(few_digits, run, teachers, lesson, plan)
     other = RunDir(run.path / "other")
     undisturbed = teach(few_digits, other, teachers, lesson, plan)
@@ -106,8 +106,8 @@ def test_a_student_that_clusters_is_the_hybrid_and_resumes(few_digits, run, teac
     def teach_it(run, **options):
         return distill(make, teachers, few_digits, TWO, LESSON, run, FOLDER, **options)
 
-    with pytest.raises(Stopped):
-        teach_it(run, on_epoch=stop)
+    with stopping():
+        teach_it(run)
     resumed = teach_it(run)
     other = RunDir(run.path / "other")
     assert_same(run, resumed, other, teach_it(other))

@@ -13,7 +13,15 @@ from network_pruning.jobs import fit as fit_module
 from network_pruning.jobs.trainings import FILES, best_epoch, finished
 from network_pruning.runs import RunDir
 from network_pruning.training import DivergedError, Trainer
-from tests.jobs.fitting import FOLDER, PLAN, Stopped, make_network, stop, train
+from tests.jobs.fitting import (
+    FOLDER,
+    PLAN,
+    Stopped,
+    make_network,
+    stop,
+    stopping,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +111,29 @@ def test_stopped_and_resumed_equals_undisturbed(
 def test_stopped_after_every_epoch_equals_undisturbed(few_digits, run, undisturbed):
     seen = []
     for _ in range(PLAN.epochs):
-        with pytest.raises(Stopped):
-            train(few_digits, run, on_epoch=stop)
+        with stopping():
+            train(few_digits, run)
         assert finished(run, FOLDER) is None
     training = train(few_digits, run, on_epoch=lambda *told: seen.append(told))
     assert seen == []
     assert_same(run, training, undisturbed)
+
+
+def test_what_an_epoch_leaves_beside_its_state_is_not_missed(
+    few_digits, run, undisturbed
+):
+    seen = []
+
+    def note(epoch, numbers, network):
+        seen.append((epoch, numbers["val_loss"]))
+        if len(seen) == 2:
+            stop()
+
+    with pytest.raises(Stopped):
+        train(few_digits, run, on_epoch=note)
+    assert_same(run, train(few_digits, run, on_epoch=note), undisturbed)
+    assert [epoch for epoch, _ in seen] == [0, 1, 1, 2]
+    assert seen[1] == seen[2]
 
 
 def test_compiled_steps_resume_the_same(few_digits, run):
@@ -117,8 +142,8 @@ def test_compiled_steps_resume_the_same(few_digits, run):
     def make():
         return make_network(batch_norm=False)
 
-    with pytest.raises(Stopped):
-        train(few_digits, run, plan, make, on_epoch=stop)
+    with stopping():
+        train(few_digits, run, plan, make)
     resumed = train(few_digits, run, plan, make)
     other = RunDir(run.path / "other")
     assert_same(run, resumed, (other, train(few_digits, other, plan, make)))
@@ -152,8 +177,8 @@ def test_streamed_data_train_the_same(few_digits, run):
 def test_streamed_data_resume_the_same(few_digits, run):
     plan, streamed = dataclasses.replace(PLAN, epochs=2), Streamed(few_digits)
 
-    with pytest.raises(Stopped):
-        train(streamed, run, plan, on_epoch=stop)
+    with stopping():
+        train(streamed, run, plan)
     resumed = train(streamed, run, plan)
     other = RunDir(run.path / "other")
     assert_same(run, resumed, (other, train(streamed, other, plan)))
@@ -187,8 +212,8 @@ def test_another_trainer_with_targets_resumes_the_same(few_digits, run):
     plan = dataclasses.replace(PLAN, epochs=2)
     targets = 3 * np.eye(10, dtype=np.float32)[few_digits.y_train]
     options = {"make_trainer": Recalling, "targets": targets}
-    with pytest.raises(Stopped):
-        train(few_digits, run, plan, on_epoch=stop, **options)
+    with stopping():
+        train(few_digits, run, plan, **options)
     resumed = train(few_digits, run, plan, **options)
     other = RunDir(run.path / "other")
     assert_same(run, resumed, (other, train(few_digits, other, plan, **options)))

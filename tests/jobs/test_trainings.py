@@ -7,14 +7,20 @@ import pytest
 
 from network_pruning.jobs.trainings import FILES
 from network_pruning.runs import DamagedFile, RunDir
-from tests.jobs.fitting import FOLDER, PLAN, Stopped, make_network, stop, train
+from tests.jobs.fitting import (
+    FOLDER,
+    PLAN,
+    make_network,
+    stopping,
+    train,
+)
 
 
 @pytest.fixture
 def stopped(few_digits, run):
     """A run that stopped after its first epoch."""
-    with pytest.raises(Stopped):
-        train(few_digits, run, on_epoch=stop, identity="mine")
+    with stopping():
+        train(few_digits, run, identity="mine")
     return run
 
 
