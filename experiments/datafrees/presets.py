@@ -156,6 +156,9 @@ _COLOURED: Mapping[str, Any] = {
     "baselines": BASELINES,
     "source_seed": 0,
 }
+# On valid, seed 0: with 200 images a class of 60 steps 31.6 from the last three layers,
+# 34.3 from conv2 as well; with 5000 of 20 steps 40.3, and 43.0 where the student sees them
+# as they are, neither mirrored nor moved: the teacher takes moved ones for other things.
 _QUICK = Pair(
     "quick",
     "quick_student",
@@ -167,7 +170,7 @@ _QUICK = Pair(
     images={"images": 5000, "steps": 20, "lr": 0.05, "blur": True, "blur_every": 5},
     distill={
         **{"epochs": 10, "train_batch_size": 128, "lr": 0.002, "temperature": 4.0},
-        **{**_COSINE, "augment": "flip_shift", "shift": 4},
+        **_COSINE,
     },
     records={"layers": ("conv2", "conv3", "fc1", "logits")},
     **_COLOURED,
