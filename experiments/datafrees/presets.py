@@ -157,8 +157,8 @@ _COLOURED: Mapping[str, Any] = {
     "source_seed": 0,
 }
 # On valid, seed 0: with 200 images a class of 60 steps 31.6 from the last three layers,
-# 34.3 from conv2 as well; with 5000 of 20 steps 40.3, and 43.0 where the student sees them
-# as they are, neither mirrored nor moved: the teacher takes moved ones for other things.
+# 34.3 from conv2 as well. With 5000 of 20 steps 40.3 mirrored and moved, and 43.0 where
+# the student sees them as they are: the teacher takes moved ones for other things.
 _QUICK = Pair(
     "quick",
     "quick_student",
