@@ -14,9 +14,9 @@ INITS = ("he", "original")
 TEACHER, STUDENT, DISTILLED = "teacher", "student", "distilled"
 NOISE, CLASS_MEANS = "noise", "class_means"
 BASELINES = (TEACHER, STUDENT, DISTILLED, NOISE, CLASS_MEANS)
+"""The teacher; students of real labels, and of it on real images, noise, means."""
 PRUNE, LEAKAGE = "prune", "leakage"
 FURTHER = (PRUNE, LEAKAGE)
-"""The teacher; students of real labels, and of it on real images, noise, means."""
 NONE = "none"
 """Form of records where there are none."""
 TOP = "logits"
@@ -158,7 +158,8 @@ _COLOURED: Mapping[str, Any] = {
 }
 # On valid, seed 0: with 200 images a class of 60 steps 31.6 from the last three layers,
 # 34.3 from conv2 as well. With 5000 of 20 steps 40.3 mirrored and moved, and 43.0 where
-# the student sees them as they are: the teacher takes moved ones for other things.
+# the student sees them as they are. Of moved ones it says as the teacher does in .76 of
+# cases, but names the class aimed at in .30 alone (.87 and .80 as they are).
 _QUICK = Pair(
     "quick",
     "quick_student",

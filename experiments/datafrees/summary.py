@@ -108,7 +108,8 @@ def _pair_lines(name: str, pair: Pair, cells: Sequence[Cell], note: str) -> list
     said = [f"{what}: {_settings(flags)}" for what, flags in settings.items()]
     if pair.source_seed is not None:
         said.append(
-            f"teacher, records and images: of seed {pair.source_seed} for all students"
+            f"teacher, records and images: of seed {pair.source_seed} for all "
+            "students; seconds of later ones are of the student alone"
         )
     said += [f"data: {note}"] if note else []
     title = f"## {name}: {pair.teacher} to {pair.student} on {pair.dataset}"

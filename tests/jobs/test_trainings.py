@@ -7,13 +7,7 @@ import pytest
 
 from network_pruning.jobs.trainings import FILES
 from network_pruning.runs import DamagedFile, RunDir
-from tests.jobs.fitting import (
-    FOLDER,
-    PLAN,
-    make_network,
-    stopping,
-    train,
-)
+from tests.jobs.fitting import FOLDER, PLAN, make_network, stopping, train
 
 
 @pytest.fixture
