@@ -147,7 +147,7 @@ def show_covariances(
 ) -> None:
     """Learns switches under both laws, and says how they vary together."""
     from experiments.rankings import covariances
-    from network_pruning.evaluation import figures
+    from network_pruning.evaluation import ranking_figures
     from network_pruning.views import without_test
 
     found = {
@@ -172,7 +172,7 @@ def show_covariances(
     }
     references.write(
         f"ranking_{name}_covariances.png",
-        lambda path: figures.switch_correlations(drawn, path),
+        lambda path: ranking_figures.switch_correlations(drawn, path),
     )
 
 
@@ -186,7 +186,7 @@ def publish(
     """Writes the tables, their cells, the agreement figure and the ledger's lines."""
     from experiments.rankings import summary
     from experiments.rankings.cells import Cell
-    from network_pruning.evaluation import figures
+    from network_pruning.evaluation import ranking_figures
     from network_pruning.jobs.rankings import Ranking
 
     cells = list(comparison.cells.values())
@@ -214,7 +214,7 @@ def publish(
     mean, sd = summary.agreement(scores, preset.contenders)
     references.write(
         f"ranking_{name}_agreement.png",
-        lambda path: figures.agreement(mean, sd, preset.contenders, path),
+        lambda path: ranking_figures.agreement(mean, sd, preset.contenders, path),
     )
 
 

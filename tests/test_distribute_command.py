@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from network_pruning.configs import check_tf_config
 from network_pruning.jobs import devices, fit
 from network_pruning.runs import RunDir
+from network_pruning.tf_config import check_tf_config
 from tests.processes import SECONDS, clusters, finish, start, stop_all
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tf_keras as keras
 from tqdm import tqdm
 
 from experiments.datafrees import found, inversions, lessons, looks, prunings
@@ -116,7 +117,7 @@ class Table:
         self.pair, self.run = pair, run
         self.grid = Grid(Cell, run)
         self.findings = Grid(Finding, RunDir(run.path / FINDINGS))
-        self._load, self._build = load, build
+        self._load, self.build = load, build
 
     @property
     def cells(self) -> dict[Key, Cell]:
@@ -154,7 +155,7 @@ class Table:
         Returns:
             It, finished.
         """
-        return procedure(config, chain, self._load, self._build)
+        return procedure(config, chain, self._load, self.build)
 
 
 class _Making:
@@ -174,14 +175,13 @@ class _Making:
         Returns:
             The cell.
         """
-        teacher = self._trained(self.pair.teacher)
+        teacher = self._teacher()
         real = self.table.real(self._config())
         record_bytes = self._record() if self.objective in FORMS else 0
         started = time.perf_counter()
-        learnt = self._learnt(teacher, real)
+        network = self._learnt(teacher, real)
         seconds = time.perf_counter() - started
-        network = learnt.run.read_model(found.TEACHER)
-        judged = lessons.judge(network, real, teacher.run.read_model(found.TEACHER))
+        judged = lessons.judge(network, real, teacher)
         return Cell(
             *self.key,
             judged["test_accuracy"],
@@ -199,7 +199,7 @@ class _Making:
         Returns:
             What it says.
         """
-        self._trained(self.pair.teacher)
+        self._teacher()
         self._record()
         self._images()
         ask = {PRUNE: prunings.prune, LEAKAGE: looks.leakage}[procedure]
@@ -209,9 +209,21 @@ class _Making:
 
     def _config(self, **flags: Any) -> DatafreeConfig:
         named = {"init": self.init, "rng_seed": self.source_seed, **flags}
+        if (trained := self.pair.trained) is not None:
+            named |= {
+                "model_checkpoint": trained.path,
+                "num_valid": trained.num_valid,
+                "eval_dataset": self.pair.dataset,
+            }
         return DatafreeConfig(
             summary_folder=str(self.table.run.path), run_name=self.name, **named
         )
+
+    def _teacher(self) -> keras.Model:
+        """Returns the teacher, trained here or elsewhere."""
+        if self.pair.trained is None:
+            return _network(self._trained(self.pair.teacher))
+        return found.find_teacher(self._config(), self.chain, self.table.build).network
 
     def _trained(self, model: str, **changes: Any) -> Stage:
         """Trains a network on real images.
@@ -250,17 +262,13 @@ class _Making:
         spectra = [each for each in records.spectra if each.scope == scope]
         return sum(each.law.nbytes + each.basis.nbytes for each in spectra)
 
-    def _learnt(self, teacher: Stage, real: Dataset) -> Stage:
-        """Makes the network that the cell is about.
-
-        Returns:
-            The step that made it.
-        """
+    def _learnt(self, teacher: keras.Model, real: Dataset) -> keras.Model:
+        """Returns the network that the cell is about."""
         if self.objective == TEACHER:
             return teacher
         if self.objective == STUDENT:
             self.chain = Chain(self.chain.root)
-            return self._trained(self.pair.student, rng_seed=self.seed)
+            return _network(self._trained(self.pair.student, rng_seed=self.seed))
         if self.objective == DISTILLED:
             return self._taught(dataset=self.pair.dataset, **self.pair.train)
         if self.objective in FORMS:
@@ -272,9 +280,9 @@ class _Making:
         shards.keep(RunDir(folder), images, real.num_classes)
         return self._taught(dataset=str(folder), **self.pair.distill)
 
-    def _taught(self, **flags: Any) -> Stage:
+    def _taught(self, **flags: Any) -> keras.Model:
         named = {"student_model": self.pair.student, "rng_seed": self.seed, **flags}
-        return self._own(lessons.distil, **named)
+        return _network(self._own(lessons.distil, **named))
 
     def _images(self) -> None:
         flags = {"optimization_objective": self.objective, **self.pair.images}
@@ -284,6 +292,10 @@ class _Making:
         if self.objective in {*FORMS, NOISE, CLASS_MEANS}:
             return self.pair.images["images"] * real.num_classes
         return real.size("train")
+
+
+def _network(stage: Stage) -> keras.Model:
+    return stage.run.read_model(found.TEACHER)
 
 
 def _flat(made: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -48,6 +48,19 @@ together, full of each alone; of spectra the form is the basis."""
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A network that another command has trained.
+
+    Attributes:
+        path: Its .keras file.
+        num_valid: Images that its training left for validation.
+    """
+
+    path: str
+    num_valid: int
+
+
+@dataclass(frozen=True)
 class Pair:
     """A teacher and its student.
 
@@ -67,6 +80,7 @@ class Pair:
         records: Flags of compute_stats beside those of the form.
         source_seed: Of one teacher, one set of records and one of images, that the
             students of all seeds learn from; None: each seed has its own.
+        trained: The teacher, where no cell is to train it.
     """
 
     teacher: str
@@ -83,6 +97,7 @@ class Pair:
     further: Mapping[str, Flags] = field(default_factory=dict)
     records: Flags = field(default_factory=dict)
     source_seed: int | None = None
+    trained: Trained | None = None
 
     def digest(self) -> str:
         """Returns 8 hex digits that change with how cells are made."""
@@ -91,6 +106,7 @@ class Pair:
         # Named where there are some alone: cells of older pairs keep their digests.
         rest: list[Any] = [dict(self.records)] if self.records else []
         rest += [] if self.source_seed is None else [self.source_seed]
+        rest += [] if self.trained is None else [dataclasses.asdict(self.trained)]
         text = json.dumps([*names, *made, *rest], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -12,7 +12,7 @@ import tf_keras as keras
 
 from network_pruning.criterion_flags import option_names
 from network_pruning.cut_configs import NetworkConfig, RankConfig
-from network_pruning.evaluation import figures
+from network_pruning.evaluation import ranking_figures
 from network_pruning.jobs import networks
 from network_pruning.jobs.boards import show_scores, show_sensitivity
 from network_pruning.jobs.rankings import FILE, TABLE, Asked, Ranking, order
@@ -196,7 +196,7 @@ def _show(ranking: Ranking, run_dir: RunDir) -> None:
     }
 
     def draw(path: Path) -> None:
-        figures.unit_scores(drawn, ranking.asked.criterion, path)
+        ranking_figures.unit_scores(drawn, ranking.asked.criterion, path)
 
     picture = run_dir.write("figures/scores.png", draw)
     show_scores(run_dir.path / "tensorboard", ranking.scores, picture)
@@ -215,7 +215,7 @@ def _show_sensitivity(
     curves = {group: known[group] for group in ranking.scores}
     picture = run_dir.write(
         "figures/sensitivity.png",
-        lambda path: figures.sensitivity(RATIOS, curves, path),
+        lambda path: ranking_figures.sensitivity(RATIOS, curves, path),
     )
     board = run_dir.path / "tensorboard" / "sensitivity"
     show_sensitivity(board, RATIOS, curves, picture)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from network_pruning.evaluation import figures, metrics
+from network_pruning.evaluation import figures, metrics, ranking_figures
 
 RNG = np.random.default_rng(0)
 K = [0.0, 0.5, 0.9]
@@ -26,14 +26,14 @@ DRAW = {
     "tradeoff": lambda path: figures.tradeoff(
         BY_KIND, {"Parameters": BY_KIND, "MACs": BY_KIND, "Bytes": BY_KIND}, path
     ),
-    "scores": lambda path: figures.unit_scores(SCORES, "shapley", path),
-    "sensitivity": lambda path: figures.sensitivity(
+    "scores": lambda path: ranking_figures.unit_scores(SCORES, "shapley", path),
+    "sensitivity": lambda path: ranking_figures.sensitivity(
         [0.5, 0.9], {"c1": [0.9, 0.5], "c3": [0.8, 0.2]}, path
     ),
-    "agreement": lambda path: figures.agreement(
+    "agreement": lambda path: ranking_figures.agreement(
         np.eye(2), np.zeros((2, 2)), ["l1", "l2"], path
     ),
-    "correlations": lambda path: figures.switch_correlations(
+    "correlations": lambda path: ranking_figures.switch_correlations(
         {"c1": {"dirichlet": [-0.5, -0.1], "generalised dirichlet": [-0.2, 0.4]}}, path
     ),
     "reliability": lambda path: figures.reliability(RELIABLE, path),
@@ -161,7 +161,7 @@ def test_units_are_drawn_best_first(tmp_path, drawn):
 
 def test_an_agreement_says_its_numbers(tmp_path, drawn):
     mean, sd = np.array([[1, 0.25], [0.25, 1]]), np.full((2, 2), 0.125)
-    figures.agreement(mean, sd, ["l1", "l2"], tmp_path / "a.png")
+    ranking_figures.agreement(mean, sd, ["l1", "l2"], tmp_path / "a.png")
     said = [text.get_text() for text in drawn[0].texts]
     assert said == ["1.00\n±0.12", "0.25\n±0.12", "0.25\n±0.12", "1.00\n±0.12"]
 

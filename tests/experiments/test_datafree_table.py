@@ -22,6 +22,7 @@ from experiments.datafrees.presets import (
     PAIRS,
     SEEDS,
     Pair,
+    Trained,
 )
 from experiments.published import read_datafree
 from network_pruning import cli
@@ -105,6 +106,29 @@ def test_students_of_all_seeds_may_learn_from_the_images_of_one(tmp_path, digits
     ]
     (path,) = tmp_path.glob("he-seed=5/compute_stats-*/records.npz")
     assert list(ActivationRecords.load(path).layers) == ["hidden"]
+
+
+def test_teachers_may_have_been_trained_elsewhere(table, tmp_path, digits):
+    (train,) = trainings(table.run.path)
+    pair = dataclasses.replace(TINY, trained=Trained(str(train / "network.keras"), 30))
+    assert pair.digest() != TINY.digest()
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options["num_valid"]))
+        return digits
+
+    own = Table(pair, RunDir(tmp_path), load, build)
+    own.fill((TEACHER, LAYERS, ("student", "he", "none", 0)))
+    theirs = table.cells[TEACHER].accuracy
+    assert own.cells[TEACHER].accuracy == own.cells[LAYERS].teacher_accuracy == theirs
+    assert set(asked) == {(TINY.dataset, 30)}
+    trained = [RunDir(path).read_json("config.json") for path in trainings(tmp_path)]
+    assert [each["fields"]["model"] for each in trained] == [TINY.student]
+
+
+def trainings(root):
+    return root.glob("he-seed=0/train-*")
 
 
 @pytest.mark.slow
