@@ -3,8 +3,8 @@
 Times suites side by side and writes references/benchmarks/<suite>.csv and .md: ratios
 taken in one run, the only safe numbers on a machine that others use too. The suite
 sweep takes about six minutes on two quiet cores, sparsity about two, clustering about
-two, posterior about one, datafree about ten, ranking about half an hour, most of it
-shap's.
+fifteen, posterior about two, datafree about six, ranking about half an hour, most of
+it shap's.
 """
 
 from __future__ import annotations

@@ -192,6 +192,17 @@ _QUICK = Pair(
     records={"layers": ("conv2", "conv3", "fc1", "logits")},
     **_COLOURED,
 )
+_RESNET20 = dataclasses.replace(
+    _QUICK,
+    teacher="resnet20",
+    images={**_QUICK.images, "batch_norm": 1.0},
+    records={"layers": ("stage3_block1_conv2", "stage3_block3_conv2", TOP)},
+    trained=Trained(
+        "references/runs/cifar10-50-lr=0.1-l1=0-l2=0-c8c592c740/checkpoints/seed=0/"
+        "val_accuracy.keras",
+        num_valid=5000,
+    ),
+)
 PAIRS: Mapping[str, Pair] = {
     "fc": _FC,
     "lenet": _LENET,
@@ -206,5 +217,6 @@ PAIRS: Mapping[str, Pair] = {
     "fc_fashion": _best(_FC, **_MORE, dataset="fashion"),
     "lenet_fashion": _best(_LENET, **_TURNED, dataset="fashion_conv"),
     "quick": _QUICK,
+    "resnet20": _RESNET20,
 }
 """Name -> pair."""
