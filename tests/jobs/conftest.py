@@ -38,7 +38,6 @@ FIGURES = (
     "tradeoff",
     "training_curves",
     "unit_histograms",
-    "unit_scores",
     "weight_histograms",
 )
 
@@ -136,7 +135,7 @@ def copy(tiny_run, tmp_path):
 @pytest.fixture
 def bare(monkeypatch, convert_once):
     """Leaves out what takes long and is not looked at: latencies and pictures."""
-    from network_pruning.evaluation import figures
+    from network_pruning.evaluation import figures, ranking_figures
     from network_pruning.evaluation.latency import Latency
 
     def dot(*words):
@@ -144,6 +143,7 @@ def bare(monkeypatch, convert_once):
 
     for name in FIGURES:
         monkeypatch.setattr(figures, name, dot)
+    monkeypatch.setattr(ranking_figures, "unit_scores", dot)
     fields = {field.name: 1.0 for field in dataclasses.fields(Latency)}
     latency = Latency(**(fields | {"threads": 1}))
     monkeypatch.setattr(cost, "measure", lambda *words, **options: latency)
