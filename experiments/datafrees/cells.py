@@ -117,7 +117,7 @@ class Table:
         self.pair, self.run = pair, run
         self.grid = Grid(Cell, run)
         self.findings = Grid(Finding, RunDir(run.path / FINDINGS))
-        self._load, self.build = load, build
+        self._load, self._build = load, build
 
     @property
     def cells(self) -> dict[Key, Cell]:
@@ -155,7 +155,11 @@ class Table:
         Returns:
             It, finished.
         """
-        return procedure(config, chain, self._load, self.build)
+        return procedure(config, chain, self._load, self._build)
+
+    def teacher(self, config: DatafreeConfig, chain: Chain) -> keras.Model:
+        """Returns the teacher that the flags name."""
+        return found.find_teacher(config, chain, self._build).network
 
 
 class _Making:
@@ -223,7 +227,7 @@ class _Making:
         """Returns the teacher, trained here or elsewhere."""
         if self.pair.trained is None:
             return _network(self._trained(self.pair.teacher))
-        return found.find_teacher(self._config(), self.chain, self.table.build).network
+        return self.table.teacher(self._config(), self.chain)
 
     def _trained(self, model: str, **changes: Any) -> Stage:
         """Trains a network on real images.

@@ -93,7 +93,7 @@ def markdown(
         "the form with a star is the best on the real validation split with the first "
         "seed; nothing was chosen on test. Record sizes are of what the objective "
         "reads. Seconds are of images and student, on a machine that did other things "
-        "too.",
+        "too; where one was stopped and typed again, of the last part.",
         "",
     ]
     for name, some in cells.items():

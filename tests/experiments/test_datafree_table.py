@@ -401,6 +401,14 @@ def test_only_the_images_of_the_pair_need_be_there(monkeypatch):
     assert set(asked) == {pair.dataset for pair in PAIRS.values()}
 
 
+def test_a_teacher_that_is_not_there_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "check_available", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    datafree_table.check(TableConfig(pair="quick"))
+    with pytest.raises(ValueError, match="resnet20, expected its teacher at"):
+        datafree_table.check(TableConfig(pair="resnet20"))
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
