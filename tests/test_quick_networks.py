@@ -6,7 +6,8 @@ import tf_keras as keras
 
 import models
 import network_pruning as npr
-from network_pruning.evaluation.cost import count_macs, count_params
+from network_pruning.evaluation.cost import count_params
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.graph import fingerprint
 
 CIFAR, MNIST = (32, 32, 3), (28, 28, 1)

@@ -13,6 +13,7 @@ import models
 from experiments.benchmarks.config import BenchmarkConfig
 from experiments.benchmarks.worker import Ready
 from network_pruning.evaluation import cost
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.evaluation.tflite import LiteModel, to_tflite
 from network_pruning.evaluation.timing import repeat
 from network_pruning.pruning.criteria import score_units
@@ -128,5 +129,5 @@ def litert(config: BenchmarkConfig, network: str, small: bool, threads: int) -> 
             "runs": len(times),
         }
 
-    macs, params = cost.count_macs(model), cost.count_params(model)
+    macs, params = count_macs(model), cost.count_params(model)
     return Ready(run, {"macs": macs, "params": params, "threads": threads})

@@ -11,7 +11,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.evaluation import metrics, uncertainty
-from network_pruning.evaluation.cost import count_macs, count_params
+from network_pruning.evaluation.cost import count_params
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.posterior import expectations
 from network_pruning.posterior.expectations import Expectation
 from network_pruning.types import FloatArray

@@ -22,7 +22,8 @@ from experiments.gpeds.lessons import Record
 from experiments.gpeds.networks import Build, Wanted
 from experiments.gpeds.sets import Sets
 from experiments.grids import text
-from network_pruning.evaluation.cost import count_macs, count_params
+from network_pruning.evaluation.cost import count_params
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.jobs.boards import show_curves
 from network_pruning.runs import RunDir, lock
 

@@ -19,7 +19,8 @@ from experiments.rankings.presets import (
     Preset,
 )
 from network_pruning.evaluation import metrics
-from network_pruning.evaluation.cost import count_macs, count_params
+from network_pruning.evaluation.cost import count_params
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.graph import fingerprint
 from network_pruning.jobs.fit import fit

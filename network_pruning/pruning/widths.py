@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tf_keras as keras
 
-from network_pruning.evaluation.cost import macs_by_layer
+from network_pruning.evaluation.macs import macs_by_layer
 from network_pruning.graph import leaf_layers
 from network_pruning.pruning.slices import sliced_shapes
 from network_pruning.pruning.units import Groups, find_groups

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from network_pruning.evaluation.cost import count_macs, count_params
+from network_pruning.evaluation.cost import count_params
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.graph import leaf_layers
 from network_pruning.pruning.plan import plan
 from network_pruning.pruning.surgery import shrink

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from network_pruning.evaluation.cost import count_macs, count_params
+from network_pruning.evaluation.cost import count_params
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.pruning import selection
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.surgery import shrink
