@@ -10,7 +10,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.evaluation import metrics
-from network_pruning.pruning import coalitions, contributions, layer_rules
+from network_pruning.pruning import (
+    coalitions,
+    contributions,
+    cut_network,
+    layer_rules,
+)
 from network_pruning.pruning.coalitions import Coalitions, valid_images
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.layer_rules import LayerRule
@@ -75,11 +80,11 @@ def test_who_is_linear():
 @pytest.mark.parametrize("name", ["nested", "flatten"])
 def test_chunks_and_padding_change_nothing(monkeypatch, name):
     model = cases.randomise(cases.CASES[name]())
-    monkeypatch.setattr(coalitions, "CHUNK_IMAGES", 4)
-    monkeypatch.setattr(coalitions, "MASKS", 2)
+    monkeypatch.setattr(cut_network, "CHUNK_IMAGES", 4)
+    monkeypatch.setattr(cut_network, "MASKS", 2)
     check(model)
     monkeypatch.setattr(coalitions, "KEPT_BYTES", 0)
-    monkeypatch.setattr(coalitions, "WORK_BYTES", 1)
+    monkeypatch.setattr(cut_network, "WORK_BYTES", 1)
     check(model)
 
 
