@@ -308,11 +308,19 @@ def _check_numbers(config: GpedConfig) -> None:
 
 def _check_lessons(config: GpedConfig) -> None:
     left = config.steps - config.burnt
-    if config.thin is not None and config.thin > left:
+    thin = max(map(config.thin_of, config.target), default=0)
+    if thin <= left:
+        return
+    if config.thin is not None:
         raise ValueError(
-            f"thin: got {config.thin}, expected at most {left}, the steps behind the "
-            "burn-in: no student would learn"
+            f"thin: got {thin}, expected at most {left}, the steps behind the burn-in: "
+            "no student would learn"
         )
+    raise ValueError(
+        f"iterations: got {config.steps}, {left} of them behind the burn-in, where a "
+        f"student learns every {thin}: it never would; expected more, or a --thin of "
+        f"{left} at most"
+    )
 
 
 def _check_students(config: GpedConfig) -> None:

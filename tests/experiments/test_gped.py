@@ -88,6 +88,7 @@ def test_flags_are_judged():
         (["--student_dropout=1"], r"student_dropout: got 1.0, expected a share in \[0"),
         (["--lasso_weights=0"], "lasso_weights: got"),
         (["--thin=200", "--iterations=100"], "thin: got 200, expected at most 90"),
+        (["--iterations=100"], "iterations: got 100, 90 of them behind the burn-in"),
     ):
         with pytest.raises(flags.Error, match=message):
             given(*words)
