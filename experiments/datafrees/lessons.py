@@ -97,7 +97,7 @@ def distil(
     model = config.student_model or found.usual_student(
         str(teacher.fields.get("model", config.get("model")))
     )
-    plan = plan_of(config, "distill", config.get("rng_seed"), config.augment)
+    plan = plan_of(config, "distill", config.get("rng_seed"))
     lesson = Lesson(
         "attributes" if real.multi_label else "kd",
         config.temperature,
@@ -141,9 +141,7 @@ def lesson_images(
     return found.load_real(config.dataset, config, load), config.dataset
 
 
-def plan_of(
-    config: DatafreeConfig, procedure: str, seed: int, augment: Any = "none"
-) -> FitPlan:
+def plan_of(config: DatafreeConfig, procedure: str, seed: int) -> FitPlan:
     """Returns how the flags say to train in a procedure."""
     return FitPlan(
         epochs=config.get("epochs", procedure),
@@ -151,7 +149,7 @@ def plan_of(
         learning_rate=config.get("lr", procedure),
         seed=seed,
         schedule=config.schedule,
-        augment=augment,
+        augment=config.augment,
         shift=config.shift,
     )
 

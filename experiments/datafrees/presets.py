@@ -180,10 +180,7 @@ _QUICK = Pair(
     "quick",
     "quick_student",
     "cifar10",
-    train={
-        **{"epochs": 20, "train_batch_size": 128, "lr": 0.002, **_COSINE},
-        **{"augment": "flip_shift", "shift": 4},
-    },
+    train={"epochs": 20, "train_batch_size": 128, "lr": 0.002, **_COSINE},
     images={"images": 5000, "steps": 20, "lr": 0.05, "blur": True, "blur_every": 5},
     distill={
         **{"epochs": 10, "train_batch_size": 128, "lr": 0.002, "temperature": 4.0},
@@ -197,6 +194,7 @@ _QUICK = Pair(
 _RESNET20 = dataclasses.replace(
     _QUICK,
     teacher="resnet20",
+    train={**_QUICK.train, "augment": "flip_shift", "shift": 4},
     images={**_QUICK.images, "batch_norm": 1.0},
     records={"layers": ("stage3_block1_conv2", "stage3_block3_conv2", TOP)},
     trained=Trained(

@@ -51,7 +51,7 @@ def prune(
             "celeb_a_balanced or celeb_a_identities"
         )
     images, _ = found.find_images(config, chain, teacher.mark)
-    plan = plan_of(config, "prune", config.get("rng_seed"), config.augment)
+    plan = plan_of(config, "prune", config.get("rng_seed"))
     fields = {
         **{"criteria": config.criteria, "sparsity": config.sparsity},
         **{"temperature": config.temperature, "soft_weight": config.soft_weight},

@@ -101,6 +101,16 @@ def test_teacher_and_student_learn_and_are_judged_on_real_images(made, digits):
     assert told["teacher_test_accuracy"] == stages["train"].made["test_accuracy"]
 
 
+def test_a_teacher_learns_from_changed_images_where_that_is_asked_for(tmp_path, load):
+    flags_ = {**TINY, "epochs": 1, "augment": "shift"}
+    (changed,) = steps_of(tmp_path, load, procedure="train", **flags_)
+    (plain,) = steps_of(
+        tmp_path, load, procedure="train", **flags_ | {"augment": "none"}
+    )
+    assert (changed.fields["augment"], plain.fields["augment"]) == ("shift", "none")
+    assert changed.made["fingerprint"] != plain.made["fingerprint"]
+
+
 def test_intervals_say_when_to_look_and_what_to_keep(made):
     _, stages = made
     run = stages["distill"].run
