@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,6 +98,39 @@ class TableConfig:
                     raise ValueError(
                         f"{name}: got {value!r}, expected some of {', '.join(known)}"
                     )
+        asked = [PAIRS[name] for name in PAIRS if self.pair in (None, name)]
+        if self.procedure != "publish" and not any(_has(pair, self) for pair in asked):
+            raise ValueError(
+                f"pair: got {self.pair}, which has no cell of these flags, expected of "
+                f"it {_offer(asked[0])}; seeds but {SEEDS[0]} begin from {INITS[0]} "
+                "alone"
+            )
+
+
+def _has(pair: Pair, config: TableConfig) -> bool:
+    """Returns whether a pair has cells or findings of what is asked for."""
+    inits = INITS if SEEDS[0] in config.seeds else INITS[:1]
+    starts = {*inits} & {*config.inits} & {*pair.inits}
+    forms = {
+        form
+        for objective in _chosen((*pair.objectives, *pair.baselines), config)
+        for form in pair.forms(objective)
+        if objective in BASELINES or form in (config.forms or (form,))
+    }
+    return bool(starts and forms) or bool(_chosen(pair.further, config))
+
+
+def _chosen(known: Iterable[str], config: TableConfig) -> list[str]:
+    return [name for name in known if name in (config.objectives or (name,))]
+
+
+def _offer(pair: Pair) -> str:
+    objectives = (*pair.objectives, *pair.baselines, *pair.further)
+    forms = dict.fromkeys(form for name in pair.objectives for form in pair.forms(name))
+    return (
+        f"objectives {', '.join(objectives)}, forms {', '.join(forms)}, starts "
+        f"{', '.join(pair.inits)}"
+    )
 
 
 def check(config: TableConfig) -> None:
@@ -148,16 +181,12 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
         folder = f"datafree-{name}-{pair.digest()}"
         own = RunDir(Path(config.output_dir) / folder)
         table = tables[name] = Table(pair, own, load, build)
-        if references.exists(published := f"cells/{folder}.csv"):
-            table.grid.adopt(grids.parse(Cell, references.read_text(published)))
-        if references.exists(published := f"cells/{folder}-{FINDINGS}.csv"):
-            said = grids.parse(Finding, references.read_text(published))
-            table.findings.adopt(said)
-        noted = f"cells/{folder}-note.txt"
-        if config.note is not None and config.pair == name:
-            references.write_text(noted, config.note)
-        if references.exists(noted):
-            notes[name] = references.read_text(noted)
+        published = f"cells/{folder}"
+        table.grid.adopt(grids.read(Cell, references, f"{published}.csv"))
+        said = grids.read(Finding, references, f"{published}-{FINDINGS}.csv")
+        table.findings.adopt(said)
+        given = config.note if config.pair == name else None
+        notes[name] = ledger.kept_note(references, folder, given)
         if config.procedure != "publish" and config.pair in (None, name):
             table.fill(wanted(table, config))
             table.look_further(further(table, config))
@@ -176,9 +205,7 @@ def wanted(table: Table, config: TableConfig) -> Iterator[Key]:
     pair = table.pair
     for seed in config.seeds:
         for init in (init for init in config.inits if init in pair.inits):
-            for objective in (*pair.objectives, *pair.baselines):
-                if objective not in (config.objectives or (objective,)):
-                    continue
+            for objective in _chosen((*pair.objectives, *pair.baselines), config):
                 forms = pair.forms(objective)
                 if seed != SEEDS[0]:
                     best = best_form(table.cells.values(), objective)
@@ -191,9 +218,8 @@ def wanted(table: Table, config: TableConfig) -> Iterator[Key]:
 def further(table: Table, config: TableConfig) -> Iterator[tuple[str, int]]:
     """Yields procedure and seed of the findings to make."""
     for seed in config.seeds:
-        for procedure in table.pair.further:
-            if procedure in (config.objectives or (procedure,)):
-                yield procedure, seed
+        for procedure in _chosen(table.pair.further, config):
+            yield procedure, seed
 
 
 def publish(
@@ -219,7 +245,7 @@ def publish(
         if said[name]:
             published = f"cells/{table.run.path.name}-{FINDINGS}.csv"
             references.write_text(published, grids.text(Finding, said[name]))
-        note = notes.get(name, "")
+        note = notes[name]
         lines = summary.ledger_lines(name, table.pair, cells[name], today, note)
         lines += summary.finding_rows(name, table.pair, said[name], today, note)
         ledger.record(references, lines)

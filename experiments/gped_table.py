@@ -121,19 +121,14 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
     from experiments import gped
 
     references = RunDir(config.references_dir)
-    cells = {cell.key: cell for cell in _published(references)}
+    published = grids.read(tables.Cell, references, CELLS)
+    cells = {cell.key: cell for cell in published}
     for row, chain in config.chains():
         if config.procedure != "publish" and not _is_known(cells, row, chain):
             gped.run(chain, load, build)
         cells |= {cell.key: cell for cell in finished(row, chain)}
     if config.procedure != "chains":
         publish(list(cells.values()), references)
-
-
-def _published(references: RunDir) -> list[tables.Cell]:
-    if not references.exists(CELLS):
-        return []
-    return grids.parse(tables.Cell, references.read_text(CELLS))
 
 
 def _is_known(cells: Any, row: str, chain: GpedConfig) -> bool:
@@ -155,7 +150,7 @@ def finished(row: str, chain: GpedConfig) -> list[tables.Cell]:
     run = RunDir(distill.folder_of(chain))
     if not run.exists(distill.DONE):
         return []
-    measured = grids.parse(Row, run.read_text(distill.RESULTS))
+    measured = grids.read(Row, run, distill.RESULTS)
     return tables.cells_of(row, chain, measured)
 
 

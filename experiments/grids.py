@@ -55,13 +55,7 @@ class Grid(Generic[C]):
         Raises:
             DamagedFile: If rows.csv is not what was written.
         """
-        if not self.run.exists(ROWS):
-            return {}
-        try:
-            found = parse(self._cell, self.run.read_text(ROWS))
-        except ValueError as error:
-            raise self.run.damaged(ROWS, str(error)) from None
-        return {cell.key: cell for cell in found}
+        return {cell.key: cell for cell in read(self._cell, self.run, ROWS)}
 
     def put(self, *cells: C) -> None:
         """Puts cells in, in the place of those about the same."""
@@ -104,6 +98,25 @@ def text(cell: type[C], cells: Iterable[C]) -> str:
     return out.getvalue()
 
 
+def read(cell: type[C], run: RunDir, name: str) -> list[C]:
+    """Returns the cells of a file; none of one that is not there.
+
+    Args:
+        cell: Dataclass of the cells.
+        run: The file's folder.
+        name: Of the file.
+
+    Raises:
+        DamagedFile: If it is not what was written.
+    """
+    if not run.exists(name):
+        return []
+    try:
+        return parse(cell, run.read_text(name))
+    except ValueError as error:
+        raise run.damaged(name, str(error)) from None
+
+
 def parse(cell: type[C], content: str) -> list[C]:
     """Returns the cells of a csv.
 
@@ -120,10 +133,17 @@ def parse(cell: type[C], content: str) -> list[C]:
         raise ValueError(f"line 1: expected {','.join(header)}")
     hints = typing.get_type_hints(cell)
     kinds = [hints[name] for name in found]
-    return [
-        cell(*(kind(word) for kind, word in zip(kinds, line, strict=True)))
-        for line in lines[1:]
-    ]
+    cells = []
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(kinds):
+            raise ValueError(f"line {number}: {len(line)} words of {len(kinds)}")
+        try:
+            cells.append(
+                cell(*(kind(word) for kind, word in zip(kinds, line, strict=True)))
+            )
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return cells
 
 
 def _least(cell: type[C]) -> int:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 
 from experiments.cells import Cell, compare
 from experiments.tables import Table
@@ -98,14 +98,19 @@ def upsert(known: Iterable[LedgerRow], new: Iterable[LedgerRow]) -> list[LedgerR
 
     Args:
         known: The ledger so far.
-        new: Lines to put in; "not run" leaves a number that is there alone.
+        new: Lines to put in; "not run" leaves a number that is there alone, and the
+            same number its date.
 
     Returns:
         All lines, sorted by key.
     """
     lines = {line.key: line for line in known}
     for line in new:
-        if line.verdict != "not run" or line.key not in lines:
+        old = lines.get(line.key)
+        stays = old is not None and (
+            line.verdict == "not run" or replace(line, date=old.date) == old
+        )
+        if not stays:
             lines[line.key] = line
     return [lines[key] for key in sorted(lines)]
 
@@ -118,6 +123,20 @@ def record(folder: RunDir, new: Iterable[LedgerRow]) -> None:
     """
     known = read(folder) if folder.exists(NAME) else []
     folder.write_text(NAME, write(upsert(known, new)))
+
+
+def kept_note(folder: RunDir, table: str, note: str | None) -> str:
+    """Returns what is said of the data of a table, and keeps it beside its cells.
+
+    Args:
+        folder: Of the ledger.
+        table: Name of its file of cells.
+        note: To be said from now on; None: what was said before.
+    """
+    name = f"cells/{table}-note.txt"
+    if note is not None:
+        folder.write_text(name, note)
+    return folder.read_text(name) if folder.exists(name) else ""
 
 
 def write(lines: Iterable[LedgerRow]) -> str:

@@ -57,7 +57,9 @@ class RankingConfig:
     keep: tuple[int, ...] | None = flag(
         None, "One of the preset's kept widths alone, such as 8,9,36,17."
     )
-    note: str = flag("", "Of compare: said of all numbers, say: a JPEG copy of it.")
+    note: str | None = flag(
+        None, "Of compare: said of all numbers from now on, say: a JPEG copy of it."
+    )
     output_dir: str = flag("results", "Folder of all runs.")
     references_dir: str = flag("references", "Folder of the ledger and the tables.")
 
@@ -103,7 +105,11 @@ def work(config: RankingConfig) -> None:
 
 
 def compare(name: str, preset: Preset, config: RankingConfig) -> None:
-    """Takes the steps of one comparison."""
+    """Takes the steps of one comparison.
+
+    Raises:
+        ValueError: If there is nothing to compare.
+    """
     import data as datasets
     import models
     from experiments.rankings.cells import Cell, Comparison
@@ -122,15 +128,22 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
         RunDir(Path(config.output_dir) / training.run_id()),
         RunDir(folder),
     )
-    if references.exists(published := f"cells/{folder.name}.csv"):
-        comparison.adopt(grids.parse(Cell, references.read_text(published)))
+    published = f"cells/{folder.name}.csv"
+    comparison.adopt(grids.read(Cell, references, published))
     for procedure in config.procedures():
         if procedure in {"rank", "prune", "retrain"}:
             getattr(comparison, procedure)()
     if "covariance" in config.procedures() and preset.switch_steps:
         show_covariances(name, preset, comparison, references)
     if "compare" in config.procedures():
-        publish(name, preset, comparison, references, config.note)
+        if not comparison.cells:
+            raise ValueError(
+                f"procedure: got {config.procedure}, but there is no cell to compare, "
+                f"in {folder} or in {references.path / published}: make some by "
+                f"python -m experiments.ranking --preset={name}"
+            )
+        note = ledger.kept_note(references, folder.name, config.note)
+        publish(name, preset, comparison, references, note)
 
 
 def narrowed(preset: Preset, config: RankingConfig) -> Preset:

@@ -24,11 +24,15 @@ from typing import Any, Literal
 
 from network_pruning.criterion_flags import check_criterion, read_option
 from network_pruning.flags import (
+    OF_SGD,
+    OF_SHIFTS,
+    Meant,
     check_above,
     check_from,
     check_id,
     check_image_size,
     check_input_range,
+    check_meant_for,
     check_seeds,
     check_share,
     fields_of,
@@ -308,14 +312,12 @@ _NOT_NEGATIVE = (
     "warmup_epochs",
     "weight_decay",
 )
-_MEANT_FOR = {
-    "momentum": ("optimizer", {"sgd"}),
-    "nesterov": ("optimizer", {"sgd"}),
+_MEANT_FOR: Meant = {
+    **OF_SGD,
     "milestones": ("schedule", {"step"}),
     "step_factor": ("schedule", {"step"}),
-    "shift": ("augment", {"shift", "flip_shift", "affine"}),
+    **OF_SHIFTS,
 }
-"""Flag -> the flag and its values without which it would do nothing."""
 
 
 def _check_ranges(config: SweepConfig) -> None:
@@ -344,14 +346,7 @@ def _check_recipe(config: SweepConfig) -> None:
             "epochs: got 0, expected a number above 0: only a model file, as in "
             "--model=path/to/my.keras, is pruned untrained"
         )
-    for name, value in config.given(*_MEANT_FOR).items():
-        other, values = _MEANT_FOR[name]
-        if getattr(config, other) not in values:
-            raise ValueError(
-                f"{name}: got {words(value)}, which says nothing with "
-                f"--{other}={getattr(config, other)}: expected "
-                f"--{other}={' or '.join(sorted(values))}"
-            )
+    check_meant_for(config, _MEANT_FOR)
     if not 0 <= config.momentum < 1 or (config.nesterov and not config.momentum):
         raise ValueError(
             f"momentum: got {config.momentum}, expected a number in [0,1), above 0 "

@@ -11,11 +11,14 @@ from typing import Any, Literal
 
 from network_pruning.criterion_flags import check_criterion, read_option
 from network_pruning.flags import (
+    OF_SGD,
+    OF_SHIFTS,
     check_above,
     check_from,
     check_id,
     check_image_size,
     check_input_range,
+    check_meant_for,
     check_share,
     fields_of,
     flag,
@@ -37,6 +40,11 @@ LIMITS = {
 
 TAUGHT = ("soft_weight", "temperature")
 """Flags that say how --teacher teaches."""
+RETRAINING = (
+    *("retrain", "teacher", "optimizer", "learning_rate", "momentum", "nesterov"),
+    *("weight_decay", "augment", "shift", "early_stopping", "batch_size"),
+)
+"""Flags that say whether and how a cut network is retrained."""
 POSITIVE = (
     *("steps", "round_to", "batch_size", "learning_rate", "shift"),
     "temperature",
@@ -304,14 +312,20 @@ class PruneConfig(NetworkConfig):
             )
         self._check_teacher()
         self._check_numbers()
+        self._check_retraining()
 
     def _check_teacher(self) -> None:
         given = [name for name in TAUGHT if getattr(self, name) != 1]
         if self.teacher is None and given:
             raise ValueError(f"{given[0]}: got it without --teacher, expected both")
-        if self.teacher is not None and not self.retrain_epochs:
-            raise ValueError("teacher: got --retrain_epochs=0, expected at least 1")
         check_share(fields_of(self, "soft_weight"))
+
+    def _check_retraining(self) -> None:
+        fields = type(self).__dataclass_fields__
+        given = [n for n in RETRAINING if getattr(self, n) != fields[n].default]
+        if given and not self.retrain_epochs:
+            raise ValueError(f"{given[0]}: got --retrain_epochs=0, expected at least 1")
+        check_meant_for(self, {**OF_SGD, **OF_SHIFTS})
 
     def _check_what(self) -> None:
         ways = {name: getattr(self, name) for name in ("keep", "sparsity", "budget")}
@@ -324,8 +338,6 @@ class PruneConfig(NetworkConfig):
                 f"got {' and '.join(given) or 'no cut'}, expected exactly one of "
                 + ", ".join(f"--{name}" for name in ways)
             )
-        if self.retrain and not self.retrain_epochs:
-            raise ValueError("retrain: got --retrain_epochs=0, expected at least 1")
         if self.retrain and (self.plan or self.steps > 1):
             also = "--plan" if self.plan else "--steps above 1"
             raise ValueError(f"retrain: got {also}, but it cuts nothing: leave one out")

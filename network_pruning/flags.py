@@ -10,11 +10,15 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 Values = Mapping[str, Any]
+Meant = Mapping[str, tuple[str, set[str]]]
+"""Flag -> the flag and its values without which it would do nothing."""
+OF_SGD: Meant = {name: ("optimizer", {"sgd"}) for name in ("momentum", "nesterov")}
+OF_SHIFTS: Meant = {"shift": ("augment", {"shift", "flip_shift", "affine"})}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,99}")
 
 
@@ -130,6 +134,30 @@ def check_seeds(seeds: tuple[int, ...], flag: str = "seeds") -> None:
             + " from 0 to 2^32 - 1"
             + (f", as in --{flag}=0,1,2" if flag.endswith("s") else "")
         )
+
+
+def check_meant_for(
+    config: Any, meant: Meant, read: Callable[[Any, str], Any] = getattr
+) -> None:
+    """Judges flags that say something only with some values of another.
+
+    Args:
+        config: The flags, those not given at their default.
+        meant: Flag -> the other flag, and its values.
+        read: Tells the other flag's value.
+
+    Raises:
+        ValueError: For the first that would do nothing.
+    """
+    fields = type(config).__dataclass_fields__
+    for name, (other, values) in meant.items():
+        value, decides = getattr(config, name), read(config, other)
+        if value != fields[name].default and decides not in values:
+            raise ValueError(
+                f"{name}: got {words(value)}, which says nothing with "
+                f"--{other}={decides}: expected --{other}="
+                f"{' or '.join(sorted(values))}"
+            )
 
 
 def check_id(flag: str, name: str | None, folder: str = "output_dir") -> None:

@@ -114,14 +114,15 @@ def trained_on(config: DatafreeConfig, chain: Chain) -> str:
 
 def _trained(config: DatafreeConfig, chain: Chain) -> Stage:
     if config.model_checkpoint is not None:
-        folder = Path(config.model_checkpoint)
-        if not (folder / "done.json").is_file():
+        folder = Path(config.model_checkpoint).resolve()
+        stages = [
+            stage for stage in Chain(folder.parent).all() if _is_at(stage, folder)
+        ]
+        if not stages or stages[0].procedure != "train":
             raise ValueError(
-                f"model_checkpoint: got {folder}, expected a .keras file or the folder "
-                "of a finished train step"
+                f"model_checkpoint: got {config.model_checkpoint}, expected a .keras "
+                "file or the folder of a finished train step"
             )
-        own = Chain(folder.parent)
-        stages = [stage for stage in own.all() if stage.run.path == folder]
         return stages[0]
     wanted = config.given("model", "init", "rng_seed")
     if config.dataset is not None and config.procedure == "compute_stats":
@@ -130,6 +131,10 @@ def _trained(config: DatafreeConfig, chain: Chain) -> Stage:
     if stage is None:
         raise ValueError(_first("trained teacher", "train", config, chain, wanted))
     return stage
+
+
+def _is_at(stage: Stage, folder: Path) -> bool:
+    return stage.run.path.resolve() == folder
 
 
 def find_taught(
@@ -142,7 +147,30 @@ def find_taught(
     """
     real = load_real(trained_on(config, chain), config, load)
     shape, classes = real.input_shape, real.num_classes
-    return real, find_teacher(config, chain, build, shape, classes)
+    teacher = find_teacher(config, chain, build, shape, classes)
+    flag = "dataset" if config.eval_dataset is None else "eval_dataset"
+    check_fit(flag, real, teacher.network)
+    return real, teacher
+
+
+def check_fit(flag: str, data: Dataset | Reconstructed, network: keras.Model) -> None:
+    """Judges whether a network takes images, and tells as many classes.
+
+    Args:
+        flag: That named the images.
+        data: They.
+        network: Images -> logits.
+
+    Raises:
+        ValueError: If not.
+    """
+    takes, tells = network.inputs[0].shape[1:], network.outputs[0].shape[-1]
+    if not takes.is_compatible_with(data.input_shape) or tells != data.num_classes:
+        raise ValueError(
+            f"{flag}: got {data.name}, {list(data.input_shape)} with "
+            f"{data.num_classes} classes, expected {list(takes)} with {tells} as the "
+            "teacher has it"
+        )
 
 
 def find_records(

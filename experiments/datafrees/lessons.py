@@ -94,6 +94,7 @@ def distil(
 
     real, teacher = found.find_taught(config, chain, load, build)
     data, source = lesson_images(config, chain, load, teacher.mark)
+    found.check_fit("dataset", data, teacher.network)
     model = config.student_model or found.usual_student(
         str(teacher.fields.get("model", config.get("model")))
     )

@@ -180,11 +180,7 @@ class GpedConfig:
         _check_students(self)
         _check_numbers(self)
         _check_lessons(self)
-        if self.procedure in {"search"} and not self.num_valid:
-            raise ValueError(
-                "num_valid: got 0, expected held-out images: the search selects on "
-                "them, as in --num_valid=5000"
-            )
+        _check_procedures(self)
         if self.chains > 1 and not (self.num_valid and self.draws >= LEAST_DRAWS):
             raise ValueError(
                 f"chains: got {self.chains} with --num_valid={self.num_valid} and "
@@ -306,8 +302,43 @@ def _check_numbers(config: GpedConfig) -> None:
         )
 
 
+def _check_procedures(config: GpedConfig) -> None:
+    """Judges whether the procedures asked for will have what they read.
+
+    Raises:
+        ValueError: If not.
+    """
+    asked = config.procedures()
+    if "search" in asked and not config.num_valid:
+        raise ValueError(
+            "num_valid: got 0, expected held-out images: the search selects on them, "
+            "as in --num_valid=5000"
+        )
+    if "ood" in asked and not config.ood:
+        raise ValueError(
+            "ood: got no out-of-distribution set, expected names or folders for "
+            f"--procedure={config.procedure}, as in --ood=fashion_mnist"
+        )
+    if config.dataset in config.ood:
+        raise ValueError(
+            f"ood: got {config.dataset}, which the chain walks on, expected others"
+        )
+    taught = [name for name in ("prune_finetune", "search") if name in asked]
+    if taught and not config.recorded:
+        raise ValueError(
+            f"recorded: got 0, expected positions of the chain, which {taught[0]} "
+            "teaches from, as in --recorded=100"
+        )
+
+
 def _check_lessons(config: GpedConfig) -> None:
     left = config.steps - config.burnt
+    if config.draws < 1:
+        raise ValueError(
+            f"ensemble_every: got {config.draws_every}, expected at most {left}, the "
+            f"steps behind the burn-in of {config.steps} iterations: no draw would "
+            "count"
+        )
     thin = max(map(config.thin_of, config.target), default=0)
     if thin <= left:
         return

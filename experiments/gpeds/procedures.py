@@ -14,7 +14,7 @@ from experiments.gpeds.networks import Build
 from experiments.gpeds.report import SHOWN, shown
 from experiments.gpeds.rows import Row
 from experiments.gpeds.sets import Sets
-from experiments.grids import parse
+from experiments.grids import read
 
 Procedure = Callable[[GpedConfig, Sets, Build], str]
 
@@ -22,7 +22,7 @@ Procedure = Callable[[GpedConfig, Sets, Build], str]
 def distill(config: GpedConfig, sets: Sets, build: Build) -> str:
     """Returns the table of the chain, which is walked to its end, and others' R-hat."""
     run = chains.distill(config, sets, build)
-    measured = parse(Row, run.read_text(chains.RESULTS))
+    measured = read(Row, run, chains.RESULTS)
     diagnosis = diagnostics.diagnose(config, sets, build, run)
     calibration.write(calibration.of_chain(config, sets, run), sets.test[1], run)
     report.write(config, measured, diagnosis, run)

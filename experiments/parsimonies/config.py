@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from experiments.parsimonies.presets import PRESETS, SEEDS, SETTLED
+from experiments.parsimonies.presets import KINDS, PRESETS, SEEDS, SETTLED
 from network_pruning.criterion_flags import check_criteria
 from network_pruning.flags import (
+    Meant,
     check_above,
     check_from,
     check_id,
+    check_meant_for,
     check_seeds,
     check_share,
     fields_of,
@@ -143,6 +145,21 @@ class ParsimoniousConfig:
             raise ValueError(
                 "teacher: got none, expected a .keras file, the folder of a training, "
                 f"or one of {', '.join(PRESETS)}"
+            )
+
+        self._check_meant()
+
+    def _check_meant(self) -> None:
+        meant: Meant = {"conv_sd": ("init", {"original"})}
+        if self.procedure != "search":
+            meant = {**meant, **dict.fromkeys(CLUSTERING, ("clustering", {*KINDS}))}
+        check_meant_for(self, meant, type(self).get)
+        named = ("teacher", "student", *TAUGHT)
+        given = [name for name in named if getattr(self, name) is not None]
+        if given and not self.distils():
+            raise ValueError(
+                f"{given[0]}: got it for --procedure={self.procedure} without a "
+                "teacher, expected --procedure=distill or a --preset that has one"
             )
 
     def _check_numbers(self) -> None:

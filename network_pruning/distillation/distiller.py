@@ -257,6 +257,12 @@ class Distiller(Trainer):
                 "batch: got no labels, expected int [n]: they can only be left out "
                 f"with soft_weight=1 and a loss other than {', '.join(LABELLED)}"
             )
+        if labels is not None and labels.shape.rank == 2 and self._loss != "attributes":
+            raise ValueError(
+                f"labels: got shape {labels.shape}, expected the number of the class "
+                f"of each example [n] with loss={self._loss!r}: of one-hot ones, "
+                "labels.argmax(axis=1)"
+            )
         return images, labels, stored
 
     def _weigh(

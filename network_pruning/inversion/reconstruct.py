@@ -24,6 +24,7 @@ from network_pruning.inversion.recipe import Recipe
 from network_pruning.inversion.reconstructed import Reconstructed
 from network_pruning.inversion.reconstructor import (
     Reconstructor,
+    check_batch_norm,
     dropout_sites,
     mask_name,
 )
@@ -74,6 +75,7 @@ def reconstruct(
     recipe = make_recipe(objective=objective, n=n, seed=seed, **options)
     check_classifier(model)
     records.check_model(model)
+    check_batch_norm(model, recipe)
     maker = _Maker(model, records, recipe)
     run = None if folder is None else RunDir(folder)
     if run is not None:

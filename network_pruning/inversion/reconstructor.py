@@ -50,11 +50,7 @@ class Reconstructor(keras.Model):
             ValueError: If statistics of batches are to match, and the network keeps
                 none.
         """
-        if recipe.batch_norm and not _normalises(network):
-            raise ValueError(
-                f"batch_norm: got {recipe.batch_norm}, but {network.name!r} has no "
-                "BatchNormalization whose statistics could match: expected 0"
-            )
+        check_batch_norm(network, recipe)
         super().__init__(name="reconstructor")
         self.network = network
         self.aim, self.recipe = aim, recipe
@@ -187,9 +183,19 @@ class _Seen:
         return [list(each) for each in zip(*found, strict=True)]
 
 
-def _normalises(network: keras.Model) -> bool:
+def check_batch_norm(network: keras.Model, recipe: Recipe) -> None:
+    """Judges whether a network keeps the statistics that a recipe wants to match.
+
+    Raises:
+        ValueError: If not.
+    """
     kind = keras.layers.BatchNormalization
-    return any(isinstance(layer, kind) for _, layer in leaf_layers(network))
+    normalises = any(isinstance(layer, kind) for _, layer in leaf_layers(network))
+    if recipe.batch_norm and not normalises:
+        raise ValueError(
+            f"batch_norm: got {recipe.batch_norm}, but {network.name!r} has no "
+            "BatchNormalization whose statistics could match: expected 0"
+        )
 
 
 def mask_name(path: str) -> str:

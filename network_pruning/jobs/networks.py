@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tf_keras as keras
 
 from network_pruning.cut_configs import NetworkConfig, PruneConfig
@@ -105,7 +106,7 @@ def load_strangers(
         load: `data.load`.
 
     Raises:
-        ValueError: If it cannot be had, or has other channels.
+        ValueError: If it cannot be had, has other channels, or is no stranger.
     """
     if config.ood is None:
         return None
@@ -116,7 +117,14 @@ def load_strangers(
             f"ood: {config.ood} has {other.input_shape[-1]} channels, expected "
             f"{channels} as {data.name}"
         )
-    return rescaled(other, *config.input_range)
+    strangers = rescaled(other, *config.input_range)
+    resident = strangers.in_memory and data.in_memory
+    if resident and np.array_equal(strangers.x_test, data.x_test):
+        raise ValueError(
+            f"ood: got {config.ood}, whose test images are those of {data.name}, "
+            "expected others"
+        )
+    return strangers
 
 
 def unseen_test(data: Dataset) -> Dataset:

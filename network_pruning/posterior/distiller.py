@@ -87,7 +87,7 @@ class PosteriorDistiller(keras.Model):
         check_classifier(teacher)
         streams.check_seed(seed)
         _check_numbers(data_size, burn_in)
-        _check_students(students, pool)
+        _check_students(teacher, students, pool)
         self.teacher, self.sampler = teacher, sampler
         self.students = list(students)
         self.models = [student.model for student in students]  # tracked by Keras
@@ -285,7 +285,17 @@ def _check_numbers(data_size: int, burn_in: int) -> None:
         )
 
 
-def _check_students(students: Sequence[Student], pool: Any) -> None:
+def _check_students(
+    teacher: keras.Model, students: Sequence[Student], pool: Any
+) -> None:
+    models = [teacher, *(student.model for student in students)]
+    for i, model in enumerate(models):
+        for other in models[:i]:
+            if {id(w) for w in model.weights} & {id(w) for w in other.weights}:
+                raise ValueError(
+                    f"students: {model.name!r} shares weights with {other.name!r}, "
+                    "expected a model of its own: keras.models.clone_model makes one"
+                )
     names = [student.name for student in students]
     if len(set(names)) < len(names):
         raise ValueError(
