@@ -92,6 +92,11 @@ def test_a_budget_is_read_as_shares():
         (["--keep=3", "--learning_rate=inf"], "learning_rate: got inf"),
         (["--keep=3", "--retrain_epochs=-1"], "retrain_epochs: got -1"),
         (["--keep=3", "--weight_decay=-1"], "weight_decay: got -1.0"),
+        (["--keep=3", "--augment=shift"], "augment: got --retrain_epochs=0, expected"),
+        (
+            ["--keep=3", "--momentum=.5", "--retrain_epochs=1"],
+            "momentum: got 0.5, which says nothing with --optimizer=adam",
+        ),
         (["--keep=3", "--run_name=a/b"], "run_name: got 'a/b', expected a plain name"),
         (["--keep=3", "--seed=-1"], "seed: got -1"),
         (["--keep=3", "--output_dir="], "output_dir: got none"),

@@ -467,6 +467,11 @@ def test_unfit_hints(changes, said):
         ({}, 3, "got 3 parts, expected images, labels; logits are floats"),
         ({"teacher": None}, 2, "got 2 parts, expected images, labels, logits"),
         ({"teacher": None, "classes": 7}, 3, "got 7 classes, expected 4"),
+        (
+            {"one_hot": True},
+            2,
+            r"labels: got shape .*, 4\), expected the number",
+        ),
     ],
 )
 def test_batches_that_do_not_fit_are_said_in_one_line(
@@ -474,8 +479,9 @@ def test_batches_that_do_not_fit_are_said_in_one_line(
 ):
     words = {"teacher": make_teacher()} | words
     logits = np.zeros((EXAMPLES, words.pop("classes", CLASSES)), np.float32)
+    told = np.eye(CLASSES)[labels] if words.pop("one_hot", False) else labels
     distiller = Distiller(make_student(), **words)
-    batch = tuple(map(tf.constant, (images, labels, logits)[:count]))
+    batch = tuple(map(tf.constant, (images, told, logits)[:count]))
     with pytest.raises(ValueError, match=said) as caught:
         distiller.test_step(batch)
     assert "\n" not in str(caught.value)

@@ -252,6 +252,26 @@ def test_records_and_images_that_are_missing_name_their_commands(made, load):
             steps_of(root, load, procedure=procedure, **options)
 
 
+def test_a_step_that_trained_nothing_is_no_teacher(made, load, monkeypatch):
+    root, stages = made
+    name = stages["compute_stats"].run.path.name
+    for given, there in ((f"{root}/tiny/{name}", root), (".", root / "tiny" / name)):
+        monkeypatch.chdir(there)
+        with pytest.raises(ValueError, match="model_checkpoint: got .*finished train"):
+            steps_of(root, load, procedure="compute_stats", model_checkpoint=given)
+
+
+def test_images_of_another_shape_are_refused_before_a_student_learns(made, load):
+    root, _ = made
+    part = np.zeros((20, 5, 5, 3), np.float32), np.arange(20)
+    parts = dict.fromkeys(("train", "valid", "test"), part)
+    other = ArrayDataset("other", parts, num_classes=20)
+    with pytest.raises(ValueError, match=r"eval_dataset: got other, \[5, 5, 3\] wi"):
+        steps_of(
+            root, lambda name, **options: other, procedure="distill", eval_dataset="o"
+        )
+
+
 def test_the_newest_step_that_fits_is_taken(tmp_path):
     chain = Chain(tmp_path)
     names = []

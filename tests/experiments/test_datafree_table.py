@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -418,8 +419,12 @@ def test_a_teacher_that_is_not_there_is_one_line(monkeypatch, tmp_path):
         ("--note=a copy", "note: got one, expected --pair"),
         ("--inits=zero", "inits: got 'zero', expected some of he, original"),
         ("--forms=half", "forms: got 'half', expected some of diag, full"),
+        ("--pair=fc --objectives=prune", "pair: got fc, which has no cell of these"),
+        ("--pair=fc --objectives=all_layers --forms=weights", "forms lowrank, full"),
+        ("--pair=fc_best --inits=original", "of it objectives all_layers, teacher"),
+        ("--pair=fc --inits=original --seeds=1", "seeds but 0 begin from he alone"),
     ],
 )
 def test_unfit_flags_are_told_in_one_line(word, message):
     with pytest.raises(flags.Error, match=message):
-        cli.parse(TableConfig, ["datafree_table", word])
+        cli.parse(TableConfig, ["datafree_table", *re.split(" (?=--)", word)])

@@ -87,8 +87,19 @@ def test_flags_are_judged():
         (["--chains=0"], "chains: got 0, expected a number above 0"),
         (["--student_dropout=1"], r"student_dropout: got 1.0, expected a share in \[0"),
         (["--lasso_weights=0"], "lasso_weights: got"),
-        (["--thin=200", "--iterations=100"], "thin: got 200, expected at most 90"),
-        (["--iterations=100"], "iterations: got 100, 90 of them behind the burn-in"),
+        (
+            ["--thin=200", "--iterations=100", "--ensemble_every=9"],
+            "thin: got 200, expected at most 90",
+        ),
+        (["--iterations=20"], "ensemble_every: got 100, expected at most 18, the"),
+        (["--procedure=ood"], "ood: got no out-of-distribution set, expected names"),
+        (["--procedure=all"], "for --procedure=all, as in --ood=fashion_mnist"),
+        (["--ood=mnist"], "ood: got mnist, which the chain walks on"),
+        (["--procedure=search", "--recorded=0"], "recorded: got 0, .* which search"),
+        (
+            ["--iterations=100", "--ensemble_every=9"],
+            "iterations: got 100, 90 of them behind the burn-in",
+        ),
     ):
         with pytest.raises(flags.Error, match=message):
             given(*words)
@@ -468,4 +479,4 @@ def test_a_killed_search_goes_on_with_the_same_numbers(tiny, tiny_sets, monkeypa
 
 def test_every_procedure_of_the_flag_is_there():
     assert set(procedures.PROCEDURES) == set(PROCEDURES)
-    assert GpedConfig(procedure="all").procedures() == PROCEDURES
+    assert GpedConfig(procedure="all", ood=("a",)).procedures() == PROCEDURES

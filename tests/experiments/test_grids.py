@@ -58,6 +58,21 @@ def test_other_files_are_said_to_be_damaged(grid, text):
         grid.cells()
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("0,a", "line 2: 2 words of 3"),
+        ("", "line 2: 0 words of 3"),
+        ("0,a,far", "line 2: could not convert string to float: 'far'"),
+    ],
+)
+def test_damage_is_told_with_its_line(grid, line, why):
+    grid.run.write_text("cells/tiny.csv", f"seed,label,value\n{line}\n")
+    with pytest.raises(DamagedFile, match=rf"cells/tiny\.csv is damaged \({why}"):
+        grids.read(Cell, grid.run, "cells/tiny.csv")
+    assert grids.read(Cell, grid.run, "cells/none.csv") == []
+
+
 def test_a_cell_that_is_there_is_not_made(grid):
     with grid.claim((0, "a")) as mine:
         assert mine

@@ -1,5 +1,7 @@
 """The ledger: lines from rows, and lines in the place of old ones."""
 
+import dataclasses
+
 import pytest
 
 from experiments import ledger
@@ -105,6 +107,13 @@ def test_upsert_replaces_adds_and_sorts():
 @pytest.mark.parametrize("name", ["system", "table", "row", "metric", "provenance"])
 def test_each_part_of_the_key_tells_lines_apart(name):
     assert len(upsert([line()], [line(**{name: "y"})])) == 2
+
+
+def test_the_same_number_keeps_its_date():
+    known = [dataclasses.replace(line(), date="2026-01-01")]
+    assert upsert(known, [dataclasses.replace(line(), date="2026-02-02")]) == known
+    (changed,) = upsert(known, [dataclasses.replace(line(mean="9"), date="2026-02-02")])
+    assert changed.date == "2026-02-02"
 
 
 def test_not_run_wipes_out_no_number():

@@ -196,6 +196,12 @@ def test_misfits_are_answered_in_one_line(tmp_path):
         ({"examples": -1}, "examples: got -1, expected 0 or more"),
         ({"num_train": 0}, "num_train: got 0, expected 1 or more"),
         ({"criteria": ("l3",)}, "criteria: got 'l3', expected one of .*l1"),
+        ({"clusters": 5}, "clusters: got 5, which says nothing with --clustering=none"),
+        ({"conv_sd": 0.1}, "conv_sd: got 0.1, which says nothing with --init=he"),
+        (
+            {"procedure": "train", "teacher": "CIFAR10_baseline"},
+            "teacher: got it for --procedure=train without a teacher",
+        ),
     ],
 )
 def test_unfit_flags_are_refused(flags, message):

@@ -191,6 +191,15 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_does_nothing(
     assert {line["seeds"] for line in lines} == {"0"}
 
 
+def test_without_cells_nothing_is_compared(tmp_path, monkeypatch, digits):
+    places = {"output_dir": str(tmp_path), "references_dir": str(tmp_path / "refs")}
+    monkeypatch.setattr(data, "load", lambda name, **options: digits)
+    config = RankingConfig("lenet5-digits", "compare", **places)
+    with pytest.raises(ValueError, match="there is no cell to compare, in .*lenet5"):
+        ranking.work(config)
+    assert not any((tmp_path / "refs").iterdir())
+
+
 def test_a_part_of_the_seeds_is_published_as_a_part(start, tmp_path):
     start().prune()
     references = RunDir(tmp_path / "references")

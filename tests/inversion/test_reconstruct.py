@@ -91,6 +91,12 @@ def test_a_folder_of_other_settings_is_refused(made, teacher, records):
         reconstruct(teacher, records, folder=folder, **{**FEW, "steps": 9})
 
 
+def test_what_is_refused_leaves_no_folder(teacher, records, tmp_path):
+    with pytest.raises(ValueError, match="has no BatchNormalization"):
+        reconstruct(teacher, records, folder=tmp_path / "made", batch_norm=1.0)
+    assert not (tmp_path / "made").exists()
+
+
 def test_folders_without_images_and_damaged_ones_are_told(made, tmp_path):
     with pytest.raises(ValueError, match="holds no reconstructed images"):
         load_reconstructed(tmp_path)

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from network_pruning.cut_configs import LIMITS
+from network_pruning.cut_configs import LIMITS, PruneConfig
 from network_pruning.jobs import choices, limits
+from network_pruning.jobs.networks import load_strangers
 from network_pruning.pruning.sensitivity import masked_logits
 from network_pruning.runs import RunDir
 from tests.jobs.cutting import CONV, masked, slow_logits, widths
@@ -148,6 +149,12 @@ def test_masked_logits_are_those_of_erased_units(conv_file, small_digits):
     found = masked_logits(network)(masks, small_digits)
     twin = slow_logits(masked(network, masks), small_digits.x_valid)
     np.testing.assert_allclose(found, twin, atol=1e-4)
+
+
+def test_the_images_themselves_are_no_strangers(small_digits):
+    config = PruneConfig(model="mlp", max_auroc_drop=0.1, ood="same")
+    with pytest.raises(ValueError, match="ood: got same, whose test images are those"):
+        load_strangers(config, small_digits, lambda name, **options: small_digits)
 
 
 @pytest.mark.parametrize(

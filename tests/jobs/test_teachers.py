@@ -155,7 +155,12 @@ def test_teachers_that_do_not_fit_are_one_line(
     narrow("gped_fc", (8, 8, 1), 9).save(tmp_path / "nine.keras")
     narrow("gped_fc", (9, 9, 1), 10).save(tmp_path / "wide.keras")
     chain = f"--teacher={experiment}"
+    (tmp_path / "chain/students").mkdir(parents=True)
+    (tmp_path / "chain/done.json").write_text("{}")
+    spread = tmp_path / "chain/students/variance-us-1-1.keras"
+    narrow("gped_fc", (8, 8, 1), 10).save(spread)
     for more, message in (
+        ([f"--teacher={spread}"], "a student that tells variances, expected one that"),
         (["--teacher=lenet5"], "teacher: got 'lenet5', expected the path of a .keras"),
         ([f"--teacher={tmp_path}/empty"], "empty holds no finished chain, expected"),
         (["--teacher=no.keras"], "teacher: there is no no.keras"),

@@ -375,6 +375,18 @@ def test_bad_settings_of_distillers_are_said(make, made, options, message):
         make(made, **options)
 
 
+def test_nobody_shares_weights(images):
+    teacher = network("t")
+    alike = [Student(model, batch_size=BATCH) for model in (teacher, network("u"))]
+    same = keras.Model(alike[1].model.inputs, alike[1].model.outputs, name="v")
+    for students_, message in (
+        (alike, "'t' shares weights with 't', expected a model of its own"),
+        ([alike[1], Student(same, batch_size=BATCH)], "'v' shares weights with 'u'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PosteriorDistiller(teacher, students_, sgld(1e-3), CASES, pool=images)
+
+
 def test_a_pool_and_a_fit_batch_are_asked_for(make, images, labels):
     with pytest.raises(ValueError, match="pool: got none, expected the images"):
         PosteriorDistiller(network("t"), [student()], sgld(0.1), CASES)
