@@ -46,7 +46,7 @@ def length_flags(settings: Mapping[str, Any]) -> str:
 
 
 def ledger_lines(found: Found, length: str, flags: str, date: str) -> list[LedgerRow]:
-    """Returns a line for each number there is, and for each published one.
+    """Returns a line for each number there is, and for each published of its data.
 
     Args:
         found: Of trainings of one length.
@@ -55,15 +55,17 @@ def ledger_lines(found: Found, length: str, flags: str, date: str) -> list[Ledge
         date: Of today.
     """
     published = read_published()
+    data = {_data(preset) for preset, _ in found}
+    wanted = {key for key in published if _data(key[0]) in data}
     lines = []
-    for preset, metric in sorted({*found, *published}):
+    for preset, metric in sorted({*found, *wanted}):
         value, provenance = published.get((preset, metric), ("", NEVER))
         by_seed = found.get((preset, metric), {})
         mean, sd = _mean_sd(list(by_seed.values()))
         lines.append(
             LedgerRow(
                 system="parsimonious",
-                table=f"{preset.split('_')[0]}, {length}",
+                table=f"{_data(preset)}, {length}",
                 row=preset,
                 metric=metric,
                 published=value,
@@ -93,7 +95,7 @@ def verdict(found: Found, preset: str, metric: str) -> str:
     """
     mine, base = (
         list(found.get((name, metric), {}).values())
-        for name in (preset, f"{preset.split('_')[0]}_baseline")
+        for name in (preset, f"{_data(preset)}_baseline")
     )
     if not mine:
         return "not run"
@@ -102,6 +104,11 @@ def verdict(found: Found, preset: str, metric: str) -> str:
     (mean, sd), (base_mean, base_sd) = _mean_sd(mine), _mean_sd(base)
     needed = GAIN if metric == ACCURACY else sd + base_sd
     return "met" if mean - base_mean >= needed - 1e-9 else "missed"
+
+
+def _data(preset: str) -> str:
+    """Returns what a preset's id begins with: CIFAR10 or CIFAR100."""
+    return preset.split("_")[0]
 
 
 def _mean_sd(values: Sequence[float]) -> tuple[float, float]:

@@ -41,7 +41,7 @@ def markdown(
         "",
     ]
     for value in dense.values():
-        lines += [f"Dense: {_shown(value)}.", ""]
+        lines += [f"Dense: {_shown(value, len(_seeds(cells)))}.", ""]
     for width in kept:
         sizes = [cell for cell in cells if cell.kept == width]
         params = _range([cell.params for cell in sizes])
@@ -98,15 +98,21 @@ def _line(
         price = f"{ranked[0].forward:,} / {ranked[0].backward:,}"
         seconds = f"{np.mean([cell.seconds for cell in ranked]):.1f}"
     key = width, label
-    words = label, _shown(before.get(key)), _shown(after.get(key)), price, seconds
+    of = len(_seeds(cells))
+    errors_ = (_shown(found.get(key), of) for found in (before, after))
+    words = label, *errors_, price, seconds
     return f"| {' | '.join(words)} |"
 
 
-def _shown(value: tuple[float, float, int] | None) -> str:
+def _shown(value: tuple[float, float, int] | None, of: int) -> str:
+    """Returns an error, and of how many seeds it is where it is not of all."""
     if value is None:
         return ""
     mean, sd, seeds = value
-    return f"{mean:.2f} ± {sd:.2f}" + ("" if seeds > 1 else " (one seed)")
+    said = f"{mean:.2f} ± {sd:.2f}"
+    if seeds == 1:
+        return f"{said} (one seed)"
+    return said if seeds == of else f"{said} ({seeds} seeds)"
 
 
 def agreement(

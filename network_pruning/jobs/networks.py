@@ -182,18 +182,19 @@ def _newest(config: NetworkConfig, data: Dataset) -> tuple[RunDir, Training]:
         for run, settings in _runs(config)
         if (training := finished(run, folder)) is not None
     ]
-    if not done:
+    done.sort(key=lambda found: (found[0].path / record).stat().st_mtime)
+    for run, settings, training in reversed(done):
+        if _saw(training, settings, config, data):
+            return run, training
+    named = [each for each in done if _names(each[1], config)]
+    if not named:
         raise ValueError(
             f"model: no finished training of {config.model} on {config.dataset} with "
             f"seed {config.seed} in {config.output_dir}: make one with python -m "
             f"network_pruning.train --model={config.model} --dataset={config.dataset} "
             f"--seeds={config.seed}, or give a file"
         )
-    done.sort(key=lambda found: (found[0].path / record).stat().st_mtime)
-    for run, settings, training in reversed(done):
-        if _saw(training, settings, config, data):
-            return run, training
-    run, settings, _ = done[-1]
+    run, settings, _ = named[-1]
     flags = [
         f"--{name}={_text(settings[name])}"
         for name in IMAGES
@@ -209,11 +210,20 @@ def _newest(config: NetworkConfig, data: Dataset) -> tuple[RunDir, Training]:
 def _saw(
     training: Training, settings: dict[str, Any], config: NetworkConfig, data: Dataset
 ) -> bool:
-    """Returns whether a training was one on these images, in these splits."""
+    """Returns whether a training was one on these images, in these splits.
+
+    The images tell, for a dataset may have several names; older runs say only the name.
+    """
     ours = config.as_dict()["input_range"]
     if settings.get("input_range", ours) != ours:
         return False
-    return not training.identity or data.fingerprint[:16] in training.identity
+    if not training.identity:
+        return _names(settings, config)
+    return data.fingerprint[:16] in training.identity
+
+
+def _names(settings: dict[str, Any], config: NetworkConfig) -> bool:
+    return bool(settings.get("dataset") == config.dataset)
 
 
 def _text(value: Any) -> str:
@@ -229,6 +239,5 @@ def _runs(config: NetworkConfig) -> Iterator[tuple[RunDir, dict[str, Any]]]:
             settings = run.read_json("config.json")
         except DamagedFile:
             continue
-        same = {"model": config.model, "dataset": config.dataset}
-        if all(settings.get(name, "mlp") == value for name, value in same.items()):
+        if settings.get("model", "mlp") == config.model:
             yield run, settings

@@ -240,6 +240,15 @@ def test_the_training_with_the_same_images_is_taken(copy, rank):
     assert folder.parent.name.startswith("tiny-")
 
 
+def test_the_images_tell_and_not_the_name_they_went_by(copy, rank):
+    path = copy / "config.json"
+    settings = json.loads(path.read_text()) | {"dataset": "another_name"}
+    path.write_text(json.dumps(settings))
+    assert rank(*MLP, f"--output_dir={copy.parent}") == (0, "")
+    folder, _ = ranking_in(copy.parent)
+    assert folder.parent.name.startswith("tiny-")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
