@@ -52,6 +52,11 @@ def check(config: DatafreeConfig) -> None:
                 "folder of a finished train step"
             )
         cli.check_named("model_checkpoint", models.check, given)
+    if config.records is not None and not Path(config.records).is_file():
+        raise ValueError(
+            f"records: there is no file {config.records}, expected a records.npz as "
+            "--procedure=compute_stats writes it"
+        )
     data.check_options(config.num_valid, "random", 0, config.image_size)
     reads = config.procedure != "optimize_dataset"
     for flag in ("dataset", "eval_dataset"):

@@ -45,6 +45,11 @@ def check(config: PruneConfig) -> None:
         data.check_available(config.ood)
     if config.teacher is not None:
         check_teacher(config.teacher)
+    if config.scores is not None and not Path(config.scores).exists():
+        raise ValueError(
+            f"scores: there is no {config.scores}, expected what python -m "
+            "network_pruning.rank writes: a ranking's folder, or its scores.npz"
+        )
 
 
 def check_teacher(teacher: str) -> None:

@@ -13,9 +13,12 @@ from typing import Any, Literal
 
 from network_pruning.criterion_flags import check_criteria
 from network_pruning.flags import (
+    OF_SHIFTS,
+    Meant,
     check_above,
     check_from,
     check_id,
+    check_meant_for,
     check_seeds,
     check_share,
     fields_of,
@@ -58,6 +61,7 @@ GONE = {
     "commit": "done.json of each step names the commit by itself",
     "log_file": "config.json, done.json and report.md are the log",
 }
+MEANT: Meant = {"rank": ("form", {"lowrank"}), **OF_SHIFTS}
 _COUNTS = (
     *("train_batch_size", "test_batch_size", "eval_interval", "compared", "images"),
     *("epochs", "rank"),
@@ -210,6 +214,7 @@ class DatafreeConfig:
         check_share(fields_of(self, "soft_weight"))
         check_share(fields_of(self, "sparsity"), low="(", high=")")
         check_share(fields_of(self, "fraction"), low="(")
+        check_meant_for(self, MEANT, type(self).get)
         check_criteria(self.criteria)
         if self.rng_seed is not None:
             check_seeds((self.rng_seed,), "rng_seed")

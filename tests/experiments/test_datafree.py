@@ -373,6 +373,8 @@ def test_flags_that_are_gone_say_what_replaced_them(name):
         (["--criteria=l1,fischer"], "criteria: got 'fischer'.* mean 'fisher'"),
         (["--rng_seed=5000000000"], "rng_seed: got 5000000000, expected a whole"),
         (["--eval_interval=0"], "eval_interval: got 0"),
+        (["--form=full", "--rank=5"], "rank: got 5, which says nothing with --form=f"),
+        (["--shift=3"], "shift: got 3, which says nothing with --augment=none"),
     ],
 )
 def test_unfit_flags_are_told_in_one_line(words, message):
@@ -395,6 +397,7 @@ def test_names_are_judged_without_tensorflow():
         ({"model_checkpoint": "lenet"}, "model_checkpoint: got 'lenet', expected a .k"),
         ({"model_checkpoint": "no.keras"}, "model_checkpoint: there is no no.keras"),
         ({"num_valid": -1}, "num_valid: got -1, expected at least 1"),
+        ({"records": "no.npz"}, "records: there is no file no.npz, expected a rec"),
         ({"image_size": (28,)}, "image_size: got .*, expected height and width"),
     ],
 )
