@@ -103,9 +103,12 @@ def markdown(
 
 
 def _pair_lines(name: str, pair: Pair, cells: Sequence[Cell], note: str) -> list[str]:
-    settings = {"teacher": pair.train, "images": pair.images, "student": pair.distill}
+    on_real = "teacher" if pair.trained is None else "students of real images"
+    settings = {on_real: pair.train, "images": pair.images, "student": pair.distill}
     settings |= {"records": pair.records} if pair.records else {}
     said = [f"{what}: {_settings(flags)}" for what, flags in settings.items()]
+    if pair.trained is not None:
+        said.append(f"teacher: {pair.trained.path}")
     if pair.source_seed is not None:
         said.append(
             f"teacher, records and images: of seed {pair.source_seed} for all "

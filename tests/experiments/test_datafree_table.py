@@ -247,6 +247,12 @@ def test_a_note_on_the_data_stays_with_the_numbers(tmp_path, monkeypatch):
         assert tables == {"cifar10 (from a JPEG copy)"}
 
 
+def test_a_teacher_that_was_trained_elsewhere_is_named():
+    page = summary.markdown({"resnet20": SOME}, {}, "2026-01-01", {})
+    assert "\nstudents of real images: epochs=20 " in page
+    assert f"; teacher: {PAIRS['resnet20'].trained.path}; " in page
+
+
 def test_the_page_shows_ours_beside_the_published():
     page = summary.markdown({"lenet": SOME}, {}, "2026-01-01", {})
     line = next(x for x in page.splitlines() if x.startswith("| all_layers | he | low"))
