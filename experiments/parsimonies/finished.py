@@ -10,9 +10,15 @@ import numpy.typing as npt
 
 from experiments.benchmarks.table import markdown_of
 from experiments.parsimonies import verdicts
+from experiments.parsimonies.presets import PRESETS, SETTLED
 from experiments.parsimonies.studies import MADE, Study
 from experiments.stages import Stage
 
+TOLD = (
+    *("learning_rate", "batch_size", "dropout", "weight_decay"),
+    *("init", "conv_sd", "fc_activation"),
+)
+"""Settings that a name tells where no preset does and they are not the settled ones."""
 SAME_IMAGES = "with the same --dataset, --num_valid and --num_train"
 
 
@@ -24,7 +30,12 @@ def name_of(stage: Stage) -> str:
         name += f", taught by {made['teacher']}"
         name += f" at T {stage.fields['temperature']:g}"
         name += f", soft weight {stage.fields['soft_weight']:g}"
-    if stage.fields["clustering"] != "none" and not made["label"].startswith("CIFAR"):
+    if made["label"] in PRESETS:
+        return name
+    for setting in TOLD:
+        if (value := stage.fields.get(setting)) != SETTLED[setting]:
+            name += f", {setting.replace('_', ' ')} {value}"
+    if stage.fields["clustering"] != "none":
         weights = "/".join(f"{weight:g}" for weight in stage.fields["weight"])
         name += f", weight {weights}, K {stage.fields['clusters']}"
         name += f", momentum {stage.fields['momentum']:g}"

@@ -36,7 +36,10 @@ WIDE = 2000
 """Of a layer: wider ones are judged on --examples, by their principal components."""
 PAGES = ("results.md", "search.md", "clusters.md", "removability.md")
 FIGURES = ("panels.png", "removability.png")
-SEARCHED = ("clusters", "weight", "momentum", "layers", "temperature", "soft_weight")
+SEARCHED = (
+    *("learning_rate", "clusters", "weight", "momentum", "layers"),
+    *("temperature", "soft_weight"),
+)
 
 
 def search(study: Study) -> None:
@@ -50,12 +53,13 @@ def search(study: Study) -> None:
         [
             (stage.made or {})["label"],
             str(stage.fields["seed"]),
+            (stage.made or {}).get("teacher", ""),
             *(_setting(stage.fields.get(name)) for name in SEARCHED),
             *(f"{(stage.made or {})[what]:.4f}" for what in ("valid", "train")),
         ]
         for stage in stages
     ]
-    header = ["setting", "seed", *SEARCHED, "valid", "train"]
+    header = ["setting", "seed", "teacher", *SEARCHED, "valid", "train"]
     show(study, "search.md", f"Validation accuracy, {study.data.name}", header, rows)
 
 

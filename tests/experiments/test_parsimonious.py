@@ -152,13 +152,16 @@ def test_the_hybrid_and_a_search(tmp_path, capsys):
     study = run(tmp_path, procedure="search", **asked)
     assert len(study.trainings()) == 4
     assert (
-        "| quick-sample | 0 | 4 | 0.5 | 0.1 | fc1 |  |  | 0."
+        "| quick-sample | 0 |  | 0.03 | 4 | 0.5 | 0.1 | fc1 |  |  | 0."
         in (tmp_path / "parsimonious/search.md").read_text()
     )
     warm = {"temperatures": (3.0,), "soft_weights": (0.2, 0.9)}
     study = run(tmp_path, procedure="search", teacher="CIFAR10_baseline", **warm)
     assert len(study.trainings()) == 6
-    assert "| 0 |  |  |  |  | 3.0 | 0.2 | 0." in capsys.readouterr().out
+    assert (
+        "| 0 | CIFAR10_baseline | 0.03 |  |  |  |  | 3.0 | 0.2 | 0."
+        in capsys.readouterr().out
+    )
 
 
 def test_misfits_are_answered_in_one_line(tmp_path):
