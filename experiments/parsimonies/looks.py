@@ -98,7 +98,7 @@ def _row(name: str, pairs: list[tuple[Stage, float]]) -> list[str]:
     return [
         name,
         str(pairs[0][0].fields["epochs"]),
-        " ".join(str(stage.fields["seed"]) for stage, _ in pairs),
+        " ".join(str(seed) for seed in sorted(s.fields["seed"] for s, _ in pairs)),
         f"{valid:.4f}",
         f"{np.mean(values):.4f}",
         "" if math.isnan(sd) else f"{sd:.4f}",
