@@ -101,9 +101,9 @@ class TableConfig:
         asked = [PAIRS[name] for name in PAIRS if self.pair in (None, name)]
         if self.procedure != "publish" and not any(_has(pair, self) for pair in asked):
             raise ValueError(
-                f"pair: got {self.pair}, which has no cell of these flags, expected of "
-                f"it {_offer(asked[0])}; seeds but {SEEDS[0]} begin from {INITS[0]} "
-                "alone"
+                f"pair: got {self.pair or 'all'}, which has no cell of these flags, "
+                f"expected of it {_offer(asked[0])}; seeds but {SEEDS[0]} begin from "
+                f"{INITS[0]} alone"
             )
 
 

@@ -150,7 +150,7 @@ def finished(row: str, chain: GpedConfig) -> list[tables.Cell]:
     run = RunDir(distill.folder_of(chain))
     if not run.exists(distill.DONE):
         return []
-    measured = grids.read(Row, run, distill.RESULTS)
+    measured = grids.read(Row, run, distill.RESULTS, required=True)
     return tables.cells_of(row, chain, measured)
 
 

@@ -98,18 +98,21 @@ def text(cell: type[C], cells: Iterable[C]) -> str:
     return out.getvalue()
 
 
-def read(cell: type[C], run: RunDir, name: str) -> list[C]:
+def read(cell: type[C], run: RunDir, name: str, required: bool = False) -> list[C]:
     """Returns the cells of a file; none of one that is not there.
 
     Args:
         cell: Dataclass of the cells.
         run: The file's folder.
         name: Of the file.
+        required: Whether it must be there.
 
     Raises:
         DamagedFile: If it is not what was written.
     """
     if not run.exists(name):
+        if required:
+            raise run.damaged(name, "it is missing")
         return []
     try:
         return parse(cell, run.read_text(name))

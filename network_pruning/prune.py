@@ -56,7 +56,8 @@ def check_teacher(teacher: str) -> None:
     """Judges a teacher without TensorFlow.
 
     Raises:
-        ValueError: If it is no model's file and no folder of a finished chain.
+        ValueError: If it is no model's file and no folder of a finished chain, or a
+            student that predicts nothing.
     """
     import models
 
@@ -71,6 +72,11 @@ def check_teacher(teacher: str) -> None:
         raise ValueError(
             f"teacher: {teacher} holds no finished chain, expected one of python -m "
             "experiments.gped --procedure=distill, or a model's file"
+        )
+    if chain_folders.tells_variances(teacher):
+        raise ValueError(
+            f"teacher: got {teacher}, a student that tells variances, expected one "
+            "that predicts, as predictive-us-*.keras beside it"
         )
     try:
         models.check(teacher)

@@ -22,7 +22,7 @@ Procedure = Callable[[GpedConfig, Sets, Build], str]
 def distill(config: GpedConfig, sets: Sets, build: Build) -> str:
     """Returns the table of the chain, which is walked to its end, and others' R-hat."""
     run = chains.distill(config, sets, build)
-    measured = read(Row, run, chains.RESULTS)
+    measured = read(Row, run, chains.RESULTS, required=True)
     diagnosis = diagnostics.diagnose(config, sets, build, run)
     calibration.write(calibration.of_chain(config, sets, run), sets.test[1], run)
     report.write(config, measured, diagnosis, run)

@@ -101,13 +101,8 @@ def find(config: GpedConfig, sets: Sets, build: Build) -> tuple[list[Found], Run
         The results, and their folder.
 
     Raises:
-        ValueError: If there are no strangers, or no finished chain that saw them.
+        ValueError: If there is no finished chain that saw them.
     """
-    if not sets.strangers:
-        raise ValueError(
-            "ood: got no out-of-distribution set, expected names or folders, as in "
-            "--ood=fashion_mnist"
-        )
     chain = distill.finished(config, sets)
     run = _folder(config, "ood", "members", "baseline_epochs")
     baselines = Baselines(config, sets, build, run)

@@ -99,8 +99,8 @@ def _line(
         seconds = f"{np.mean([cell.seconds for cell in ranked]):.1f}"
     key = width, label
     of = len(_seeds(cells))
-    errors_ = (_shown(found.get(key), of) for found in (before, after))
-    words = label, *errors_, price, seconds
+    shown = (_shown(found.get(key), of) for found in (before, after))
+    words = label, *shown, price, seconds
     return f"| {' | '.join(words)} |"
 
 

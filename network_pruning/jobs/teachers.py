@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import tf_keras as keras
 
@@ -34,7 +33,6 @@ def find(
     """
     if config.teacher is None:
         return None
-    _check_student(Path(config.teacher))
     chain = chain_folders.find(config.teacher)
     file = config.teacher if chain is None else str(chain / chain_folders.TEACHER)
     try:
@@ -47,20 +45,6 @@ def find(
     except ValueError as error:
         raise ValueError(f"teacher: {str(error).removeprefix('model: ')}") from None
     return posterior_predictive(network, positions)
-
-
-def _check_student(file: Path) -> None:
-    """Judges whether a student of a chain, if it is one, has learnt a prediction.
-
-    Raises:
-        ValueError: If its outputs are variances, though they are as many.
-    """
-    of_chain = (file.parent.parent / chain_folders.DONE).is_file()
-    if of_chain and file.name.startswith("variance-"):
-        raise ValueError(
-            f"teacher: got {file}, a student that tells variances, expected one that "
-            "predicts, as predictive-us-*.keras beside it"
-        )
 
 
 def _check_images(config: PruneConfig, data: Dataset, run: RunDir) -> None:

@@ -29,3 +29,13 @@ def find(place: str | Path) -> Path | None:
     done = list(place.glob(f"{CHAINS}/{DONE}"))
     newest = max(done, key=lambda path: path.stat().st_mtime, default=None)
     return newest and newest.parent
+
+
+def tells_variances(file: str | Path) -> bool:
+    """Returns whether a file is a chain's student of variances.
+
+    They are as many as classes, and nothing in the network itself tells them apart.
+    """
+    file = Path(file)
+    of_chain = (file.parent.parent / DONE).is_file()
+    return of_chain and file.name.startswith("variance-")

@@ -71,6 +71,8 @@ def test_damage_is_told_with_its_line(grid, line, why):
     with pytest.raises(DamagedFile, match=rf"cells/tiny\.csv is damaged \({why}"):
         grids.read(Cell, grid.run, "cells/tiny.csv")
     assert grids.read(Cell, grid.run, "cells/none.csv") == []
+    with pytest.raises(DamagedFile, match=r"none\.csv is damaged \(it is missing"):
+        grids.read(Cell, grid.run, "cells/none.csv", required=True)
 
 
 def test_a_cell_that_is_there_is_not_made(grid):
