@@ -1,19 +1,22 @@
 """Chains beside the published tables: `python -m experiments.gped_table`.
 
 Each row is one chain with students of the predictive mean and of the entropy under both
-estimators. Expected of gped_fc: about 150 steps a second on one shared core (AVX2), two
-hours for a row of 1e6; the convolutional rows take longer.
+estimators; with --ood also what its uncertainties are good for. Seen of gped_fc on one
+core beside other jobs: 330 to 420 steps a second with students of the mean alone (41
+minutes for a row of 1e6), 150 to 210 with those of the entropy, too; the convolutional
+rows take longer.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from experiments import grids, ledger
-from experiments.gpeds import tables
+from experiments.gpeds import tables, uses
 from experiments.gpeds.config import GpedConfig
 from network_pruning import cli
 from network_pruning.flags import (
@@ -31,12 +34,15 @@ Fill the published tables of posterior distillation, chain by chain.
   python -m experiments.gped_table
   python -m experiments.gped_table --rows=fc-60k-0,fc-10k-15 --seeds=0,1,2
   python -m experiments.gped_table --rows=fc-60k-0 --student_dropout=0.5
+  python -m experiments.gped_table --rows=fc-60k-15 --targets=both,dirichlet \\
+    --ood=fashion,path/to/notmnist
   python -m experiments.gped_table --procedure=publish
 
 Stop it at any moment and type the same command: it goes on. Several processes may work
 on it, each on other rows. What references/cells holds is not made again.
 """
 ROWS = ("fc-60k-0", "fc-10k-15", "fc-60k-15", "fc-10k-0")
+TARGETS = (*tables.TARGETS, *uses.TARGETS)
 CELLS = "cells/gped.csv"
 
 
@@ -51,11 +57,16 @@ class TableConfig:
         ROWS, "Network, training images, side of the missing square: as in cnn-60k-15."
     )
     targets: tuple[str, ...] = flag(
-        tables.TARGETS, "What students learn: predictive, entropy."
+        tables.TARGETS,
+        "What students learn: predictive, entropy; both and dirichlet (EnD2), which "
+        "--ood needs.",
     )
     iterations: int = flag(tables.FULL, "Steps of each chain; the published are 1e6.")
     student_dropout: float = flag(
         0.0, "Dropout rate of the students; the published ones of fc have .5."
+    )
+    ood: tuple[str, ...] = flag(
+        (), "Out-of-distribution sets, by name or path, for AUROC and nDCG@20."
     )
     seeds: tuple[int, ...] = flag((0,), "A chain for each.")
     output_dir: str = flag("results", "Folder of all runs.")
@@ -67,13 +78,19 @@ class TableConfig:
         Raises:
             ValueError: In one line, for the first unfit value.
         """
-        for name, known in (("rows", tables.row_names()), ("targets", tables.TARGETS)):
+        for name, known in (("rows", tables.row_names()), ("targets", TARGETS)):
             unknown = [word for word in getattr(self, name) if word not in known]
             if unknown:
                 raise ValueError(
                     f"{name}: got {', '.join(unknown)}, expected some of "
                     f"{', '.join(known)}"
                 )
+        if self.ood and not set(self.targets) & set(uses.TARGETS):
+            raise ValueError(
+                f"targets: got {','.join(self.targets)} with --ood, expected "
+                f"{' or '.join(uses.TARGETS)} among them: others tell no knowledge "
+                "uncertainty"
+            )
         check_seeds(self.seeds)
         check_above(fields_of(self, "iterations"))
         check_share(fields_of(self, "student_dropout"), high=")")
@@ -86,7 +103,7 @@ class TableConfig:
 
     def _chain(self, row: str, seed: int) -> GpedConfig:
         ours = self.targets, self.iterations, seed, self.output_dir
-        return tables.chain_of(row, *ours, self.student_dropout)
+        return tables.chain_of(row, *ours, self.student_dropout, self.ood)
 
 
 def check(config: TableConfig) -> None:
@@ -100,6 +117,8 @@ def check(config: TableConfig) -> None:
     if config.procedure != "publish":
         for _, chain in config.chains():
             data.check_available(chain.dataset)
+        for name in config.ood:
+            cli.check_named("ood", data.check_available, name)
 
 
 def work(config: TableConfig) -> None:
@@ -121,25 +140,18 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
     from experiments import gped
 
     references = RunDir(config.references_dir)
-    published = grids.read(tables.Cell, references, CELLS)
-    cells = {cell.key: cell for cell in published}
+    cells = {cell.key: cell for cell in grids.read(tables.Cell, references, CELLS)}
+    used = {use.key: use for use in grids.read(uses.Use, references, uses.CELLS)}
     for row, chain in config.chains():
-        if config.procedure != "publish" and not _is_known(cells, row, chain):
-            gped.run(chain, load, build)
+        if config.procedure != "publish" and not (
+            tables.is_known(cells, row, chain) and uses.is_known(used, row, chain)
+        ):
+            for procedure in ("distill", *(uses.PROCEDURES if chain.ood else ())):
+                gped.run(dataclasses.replace(chain, procedure=procedure), load, build)
         cells |= {cell.key: cell for cell in finished(row, chain)}
+        used |= {use.key: use for use in uses.uses_of(row, chain)}
     if config.procedure != "chains":
-        publish(list(cells.values()), references)
-
-
-def _is_known(cells: Any, row: str, chain: GpedConfig) -> bool:
-    wanted = [
-        f"{tables.COLUMNS[target]} {word}"
-        for target in chain.target
-        for word in chain.estimator
-    ]
-    which = row, chain.steps, chain.student_dropout
-    keys = [(*which, metric, chain.seed) for metric in wanted]
-    return all(key in cells for key in keys)
+        publish(list(cells.values()), list(used.values()), references)
 
 
 def finished(row: str, chain: GpedConfig) -> list[tables.Cell]:
@@ -154,14 +166,21 @@ def finished(row: str, chain: GpedConfig) -> list[tables.Cell]:
     return tables.cells_of(row, chain, measured)
 
 
-def publish(cells: Sequence[tables.Cell], references: RunDir) -> None:
-    """Writes the page, the cells and the ledger's lines."""
+def publish(
+    cells: Sequence[tables.Cell], used: Sequence[uses.Use], references: RunDir
+) -> None:
+    """Writes the pages, the cells and the ledger's lines."""
     today = datetime.date.today().isoformat()
     references.write_text(CELLS, grids.text(tables.Cell, cells))
-    text = tables.markdown(cells, today)
-    references.write_text("posterior_mnist.md", text)
-    ledger.record(references, tables.ledger_lines(cells, today))
-    print(text)
+    pages = {"posterior_mnist.md": tables.markdown(cells, today)}
+    if used:
+        references.write_text(uses.CELLS, grids.text(uses.Use, used))
+        pages[uses.PAGE] = uses.markdown(used, today)
+    for name, text in pages.items():
+        references.write_text(name, text)
+        print(text)
+    lines = [*tables.ledger_lines(cells, today), *uses.ledger_lines(used, today)]
+    ledger.record(references, lines)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def find(config: GpedConfig, sets: Sets, build: Build) -> tuple[list[Found], Run
         ValueError: If there is no finished chain that saw them.
     """
     chain = distill.finished(config, sets)
-    run = _folder(config, "ood", "members", "baseline_epochs")
+    run = RunDir(ood_folder(config))
     baselines = Baselines(config, sets, build, run)
     inside = dict(_all_said(config, chain, baselines, "test", sets.test[0]))
     predicted = {name: said.log_probabilities for name, said in inside.items()}
@@ -152,14 +152,24 @@ def rank(config: GpedConfig, sets: Sets) -> tuple[list[Ranked], RunDir]:
             "target: no student tells an uncertainty, expected one that learns "
             "predictive, both, dirichlet or dark_knowledge"
         )
-    run = _folder(config, "rank_uncertainty")
+    run = RunDir(ranking_folder(config))
     run.write_text(RESULTS, text(Ranked, found))
     return found, run
 
 
-def _folder(config: GpedConfig, procedure: str, *fields: str) -> RunDir:
+def ood_folder(config: GpedConfig) -> Path:
+    """Returns where the strangers found are, or would be."""
+    return _folder(config, "ood", "members", "baseline_epochs")
+
+
+def ranking_folder(config: GpedConfig) -> Path:
+    """Returns where the familiar ranked are, or would be."""
+    return _folder(config, "rank_uncertainty")
+
+
+def _folder(config: GpedConfig, procedure: str, *fields: str) -> Path:
     place = Path(config.output_dir) / config.run_id()
-    return RunDir(place / f"{procedure}-{config.digest(*fields)}")
+    return place / f"{procedure}-{config.digest(*fields)}"
 
 
 def _all_said(

@@ -76,6 +76,7 @@ def chain_of(
     seed: int,
     output_dir: str,
     student_dropout: float = 0.0,
+    ood: Sequence[str] = (),
 ) -> GpedConfig:
     """Returns the chain of a row: students of the base size, nothing held out.
 
@@ -86,6 +87,7 @@ def chain_of(
         seed: Of everything.
         output_dir: Folder of all runs.
         student_dropout: Rate of the students.
+        ood: Strangers that are watched from its first step.
     """
     model, images, mask = row.split("-")
     count, dataset = int(images.removesuffix("k")), "mnist"
@@ -104,6 +106,7 @@ def chain_of(
         num_training_samples=None if count == whole else 1_000 * count,
         num_valid=0,
         student_dropout=student_dropout,
+        ood=tuple(ood),
         seed=seed,
         output_dir=output_dir,
     )
@@ -123,12 +126,31 @@ def cells_of(row: str, chain: GpedConfig, measured: Iterable[Any]) -> list[Cell]
             found[TEACHER] = one.nll
             continue
         target, estimator, *_ = one.name.split("-")
+        if target not in COLUMNS:
+            continue
         value = one.nll if target == "predictive" else one.entropy_mae
         found[f"{COLUMNS[target]} {estimator}"] = value
     return [
         Cell(row, chain.steps, metric, chain.seed, value, chain.student_dropout)
         for metric, value in found.items()
     ]
+
+
+def is_known(cells: Mapping[Any, Cell], row: str, chain: GpedConfig) -> bool:
+    """Returns whether a chain would add nothing to the table.
+
+    Args:
+        cells: Those there are, by key.
+        row: Of the chain.
+        chain: Its settings.
+    """
+    which = row, chain.steps, chain.student_dropout
+    return all(
+        (*which, f"{COLUMNS[target]} {word}", chain.seed) in cells
+        for target in chain.target
+        if target in COLUMNS
+        for word in chain.estimator
+    )
 
 
 def markdown(cells: Sequence[Cell], date: str) -> str:

@@ -12,7 +12,7 @@ import models
 from data.arrays import ArrayDataset
 from experiments import gped_table, grids, ledger
 from experiments.gped_table import TableConfig
-from experiments.gpeds import tables
+from experiments.gpeds import strangers, tables, uses
 from experiments.gpeds.config import GpedConfig
 from network_pruning import cli
 from network_pruning.runs import RunDir
@@ -64,6 +64,7 @@ def test_flags_are_judged():
         ("--seeds=0,0", "seeds: got 0,0, expected different whole numbers"),
         ("--iterations=0", "iterations: got 0"),
         ("--student_dropout=1", "student_dropout: got 1.0, expected a share in"),
+        ("--ood=fashion", "targets: got predictive,entropy with --ood, expected both"),
     ):
         with pytest.raises(flags.Error, match=message):
             cli.parse(TableConfig, ["gped_table", word])
@@ -171,3 +172,106 @@ def test_a_table_fills_and_is_not_filled_again(tmp_path, monkeypatch):
     assert json.loads(next((tmp_path / "results").glob("*/config.json")).read_text())[
         "estimator"
     ] == ["us", "uo"]
+
+
+def test_published_uses_are_those_of_the_tables():
+    published = uses.read_published()
+    assert len(published) == 3 * (1 + 16 + 16) + 6 * 2 * 9
+    fc = "fc-60k-15", "notmnist"
+    assert published[(*fc, "student uo", "AUROC knowledge")][0] == "0.847"
+    assert published[(*fc, "EnD2 uo", "AUROC knowledge")][0] == "0.890"
+    assert published["cnn-60k-15", "test", "student us, 3 x 3 as wide", "NLL"] == (
+        *("0.296", "Vadera et al. 2020, Table 2, one run"),
+    )
+    assert {row for row, *_ in published} <= set(tables.row_names())
+
+
+def test_contenders_are_called_as_the_published_ones():
+    assert [uses.label_of(name) for name in ("both-us-1-1", "dirichlet-uo-5-5")] == [
+        *("student us", "EnD2 uo, 5 x 5 as wide"),
+    ]
+    assert uses.label_of("predictive-uo-1-0.5") == "mean alone uo, 1 x 0.5 as wide"
+    assert uses.label_of("mc dropout") == "mc dropout"
+
+
+def a_use(**changes):
+    use = uses.Use(
+        *("fc-60k-15", tables.FULL, 0.0, "notmnist", "student us"),
+        *("AUROC total", 0, 0.7361),
+    )
+    return dataclasses.replace(use, **changes)
+
+
+def test_uses_are_held_against_the_published_numbers():
+    used = [
+        *(a_use(), a_use(seed=1, value=0.7381), a_use(contender="EnD2 us", value=0.9)),
+        *(a_use(measure="AUROC knowledge", value=0.8), a_use(images="fashion")),
+        a_use(images="test", measure=uses.NLL, value=0.4124),
+        a_use(images="test", measure=uses.MAE, value=0.0636, iterations=500),
+    ]
+    lines = {
+        (line.table, line.row, line.metric): line
+        for line in uses.ledger_lines(used, "2026-01-02")
+    }
+    full, short = "1000000 steps", "500 steps"
+    total = lines[full, "fc-60k-15", "notmnist: AUROC total, student us"]
+    assert (total.verdict, total.ours_mean, total.seeds) == ("met", "0.73710", "0 1")
+    assert (total.published, total.ours_sd) == ("0.736", "0.00141")
+    assert total.command.endswith("--targets=both,dirichlet --ood=notmnist")
+    verdicts = {key[2]: line.verdict for key, line in lines.items() if line.seeds}
+    assert verdicts == {
+        "notmnist: AUROC total, student us": "met",
+        "notmnist: AUROC knowledge, student us": "missed",
+        "notmnist: AUROC total, EnD2 us": "no bar",
+        "fashion: AUROC total, student us": "no bar",
+        "test: NLL, student us": "met",
+        "test: entropy MAE, student us": "missed",
+    }
+    assert lines[short, "fc-60k-15", "test: entropy MAE, student us"].command.endswith(
+        "--iterations=500"
+    )
+    assert len(lines) == len(uses.read_published()) + 1
+    page = uses.markdown(used, "2026-01-02")
+    assert "| student us | 0.737 ± 0.001 / 0.736 | 0.800 / 0.803 |" in page
+    assert "| EnD2 us | 0.900 / 0.659 | - |" in page
+    assert "## fc-60k-15, 500 steps, dropout 0" in page
+
+
+def test_strangers_are_found_on_a_row_and_not_again(tmp_path, monkeypatch):
+    for module in ("chains", "students"):
+        monkeypatch.setattr(
+            f"network_pruning.posterior.{module}.is_dense", lambda network: False
+        )
+
+    config = TableConfig(
+        rows=("fc-10k-0",),
+        targets=("predictive", "both", "dirichlet"),
+        ood=("elsewhere",),
+        iterations=120,
+        output_dir=str(tmp_path / "results"),
+        references_dir=str(tmp_path / "references"),
+    )
+    ((row, chain),) = config.chains()
+    chain = dataclasses.replace(chain, members=2, baseline_epochs=1)
+    monkeypatch.setattr(TableConfig, "chains", lambda self: [(row, chain)])
+    assert uses.uses_of(row, chain) == []
+
+    def build(name, shape, classes, **options):
+        return models.build(name, shape, classes, **options | {"widths": (7, 6)})
+
+    gped_table.run(config, random_data, build)
+    references = RunDir(tmp_path / "references")
+    used = {use.key: use for use in grids.read(uses.Use, references, uses.CELLS)}
+    found = grids.read(
+        strangers.Found, RunDir(strangers.ood_folder(chain)), strangers.RESULTS
+    )
+    assert len(found) == len([1 for use in used.values() if use.images != "test"])
+    for one in found:
+        where = "elsewhere", uses.label_of(one.contender), f"AUROC {one.kind}", 0
+        assert used[("fc-10k-0", 120, 0.0, *where)].value == one.auroc
+    told = {(use.contender, use.measure) for use in used.values()}
+    assert {("student us", uses.MAE), ("EnD2 uo", "nDCG@20 knowledge")} <= told
+    assert {("mc dropout", uses.NLL), ("mean alone us", uses.NLL)} <= told
+    # What is published is taken, by both tables.
+    gped_table.run(config, None, None)
+    assert "Against elsewhere" in references.read_text(uses.PAGE)
