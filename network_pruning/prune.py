@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from network_pruning import cli, rank
-from network_pruning.cut_configs import PruneConfig
 from network_pruning.flags import is_model_file
 from network_pruning.posterior import chain_folders
+from network_pruning.prune_config import PruneConfig
 
 USAGE = """
 Cut the units of a trained network out, and retrain what remains.

@@ -7,7 +7,8 @@ has cost, and keeps the ranking for `network_pruning.prune --scores`.
 from __future__ import annotations
 
 from network_pruning import cli
-from network_pruning.cut_configs import NetworkConfig, RankConfig
+from network_pruning.network_config import NetworkConfig
+from network_pruning.rank_config import RankConfig
 
 USAGE = """
 Score every unit of a trained network.

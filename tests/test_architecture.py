@@ -72,8 +72,8 @@ def test_every_public_name_loads():
 
 COMMANDS = {
     "network_pruning.train": ("network_pruning.configs", "SweepConfig"),
-    "network_pruning.rank": ("network_pruning.cut_configs", "RankConfig"),
-    "network_pruning.prune": ("network_pruning.cut_configs", "PruneConfig"),
+    "network_pruning.rank": ("network_pruning.rank_config", "RankConfig"),
+    "network_pruning.prune": ("network_pruning.prune_config", "PruneConfig"),
     "experiments.benchmark": ("experiments.benchmarks.config", "BenchmarkConfig"),
     "experiments.datafree": ("experiments.datafrees.config", "DatafreeConfig"),
     "experiments.datafree_table": ("experiments.datafree_table", "TableConfig"),

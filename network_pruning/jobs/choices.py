@@ -11,10 +11,10 @@ from typing import Any
 
 import tf_keras as keras
 
-from network_pruning.cut_configs import PruneConfig
 from network_pruning.graph import fingerprint
 from network_pruning.jobs import limits, networks, rank_job
 from network_pruning.jobs.rankings import FILE, Ranking
+from network_pruning.prune_config import PruneConfig
 from network_pruning.pruning.budgets import Shares
 from network_pruning.pruning.masks import removed_count
 from network_pruning.pruning.selection import keep_units

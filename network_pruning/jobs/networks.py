@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from network_pruning.cut_configs import NetworkConfig, PruneConfig
 from network_pruning.flags import is_model_file
 from network_pruning.graph import fingerprint
 from network_pruning.jobs.trainings import Training, finished
+from network_pruning.network_config import NetworkConfig
+from network_pruning.prune_config import PruneConfig
 from network_pruning.runs import DamagedFile, RunDir
 from network_pruning.types import Dataset
 from network_pruning.views import rescaled, without_test

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from network_pruning.cut_configs import PruneConfig
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.cost import CostCard, cost_card, export
 from network_pruning.evaluation.predict import predict_split
@@ -29,6 +28,7 @@ from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
 from network_pruning.jobs.rankings import FILE, Ranking
 from network_pruning.jobs.trainings import Training
+from network_pruning.prune_config import PruneConfig
 from network_pruning.pruning.certificate import Certificate, certify
 from network_pruning.pruning.plan import Plan, plan
 from network_pruning.pruning.surgery import shrink

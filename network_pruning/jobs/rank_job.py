@@ -11,16 +11,17 @@ import numpy as np
 import tf_keras as keras
 
 from network_pruning.criterion_flags import option_names
-from network_pruning.cut_configs import NetworkConfig, RankConfig
 from network_pruning.evaluation import ranking_figures
 from network_pruning.jobs import networks
 from network_pruning.jobs.boards import show_scores, show_sensitivity
 from network_pruning.jobs.rankings import FILE, TABLE, Asked, Ranking, order
+from network_pruning.network_config import NetworkConfig
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.criteria.shapley import STOPPING
 from network_pruning.pruning.games import Samples
 from network_pruning.pruning.sensitivity import RATIOS, sensitivity
 from network_pruning.pruning.units import Groups, UnitGroup, find_groups
+from network_pruning.rank_config import RankConfig
 from network_pruning.runs import RunDir, hold_run
 from network_pruning.types import Dataset
 from network_pruning.views import watched

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import tf_keras as keras
 
-from network_pruning.cut_configs import PruneConfig
 from network_pruning.posterior import chain_folders
 from network_pruning.posterior.recorded import posterior_predictive, read_positions
+from network_pruning.prune_config import PruneConfig
 from network_pruning.runs import RunDir
 from network_pruning.types import Dataset
 

@@ -197,8 +197,8 @@ def command(in_process, load_data):
 def rank(in_process, load_data, bare):
     """Runs network_pruning.rank: rank(*words) -> exit code, error line."""
     from network_pruning import rank
-    from network_pruning.cut_configs import RankConfig
     from network_pruning.jobs import rank_job
+    from network_pruning.rank_config import RankConfig
 
     def work(config):
         rank_job.run(config, load_data, models.build)
@@ -210,8 +210,8 @@ def rank(in_process, load_data, bare):
 def prune(in_process, load_data, bare):
     """Runs network_pruning.prune: prune(*words) -> exit code, error line."""
     from network_pruning import prune
-    from network_pruning.cut_configs import PruneConfig
     from network_pruning.jobs import prune_job
+    from network_pruning.prune_config import PruneConfig
 
     def work(config):
         prune_job.run(config, load_data, models.build)

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from network_pruning.cut_configs import LIMITS, PruneConfig
 from network_pruning.jobs import choices, limits
 from network_pruning.jobs.networks import load_strangers
+from network_pruning.prune_config import LIMITS, PruneConfig
 from network_pruning.pruning.sensitivity import masked_logits
 from network_pruning.runs import RunDir
 from tests.jobs.cutting import CONV, masked, slow_logits, widths

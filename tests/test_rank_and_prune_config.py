@@ -11,7 +11,9 @@ import pytest
 from absl import flags
 
 from network_pruning import cli
-from network_pruning.cut_configs import NetworkConfig, PruneConfig, RankConfig
+from network_pruning.network_config import NetworkConfig
+from network_pruning.prune_config import PruneConfig
+from network_pruning.rank_config import RankConfig
 
 ROOT = Path(__file__).parents[1]
 
