@@ -240,7 +240,7 @@ def _line(
     flags = "" if iterations == FULL else f" --iterations={iterations}"
     flags += f" --student_dropout={dropout:g}" if dropout else ""
     return LedgerRow(
-        system="posterior",
+        system="gped",
         table=f"{iterations} steps" + (f", dropout {dropout:g}" if dropout else ""),
         row=row,
         metric=metric,

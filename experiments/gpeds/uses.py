@@ -270,7 +270,7 @@ def _line(
     flags += f" --student_dropout={dropout:g}" if dropout else ""
     strangers = "fashion,notmnist" if images == INSIDE else images
     return LedgerRow(
-        system="posterior",
+        system="gped",
         table=f"{iterations} steps" + (f", dropout {dropout:g}" if dropout else ""),
         row=row,
         metric=f"{images}: {measure}, {contender}",
