@@ -57,7 +57,9 @@ class ParsimoniousConfig:
     run_name: str = flag("parsimonious", "Name of the run's folder.")
     output_dir: str = flag("results", "Folder of all runs.")
     references_dir: str = flag("references", "Folder of publish: ledger and tables.")
-    note: str = flag("", "Of publish: said at each number, say: a JPEG copy of it.")
+    note: str = flag(
+        "", "Of publish: said at each number from now on, say: a JPEG copy of it."
+    )
     seeds: tuple[int, ...] = flag(SEEDS, "Seeds, one training each.")
     dataset: str | None = flag(None, "Images; by default cifar10.")
     num_valid: int = flag(5000, "Validation images, taken from training.")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import functools
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from experiments import ledger
-from experiments.parsimonies import drawings, pictures, verdicts
+from experiments.parsimonies import drawings, pictures, publishing
 from experiments.parsimonies.finished import (
     finished,
     images_of,
@@ -21,7 +17,6 @@ from experiments.parsimonies.finished import (
     show,
     trained,
 )
-from experiments.parsimonies.presets import PRESETS
 from experiments.parsimonies.studies import Study
 from experiments.stages import Stage
 from network_pruning.evaluation import clusters, embeddings, metrics
@@ -29,13 +24,10 @@ from network_pruning.evaluation.predict import predict_split
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.selection import keep_units
 from network_pruning.pruning.surgery import shrink
-from network_pruning.runs import RunDir
 from network_pruning.views import without_test
 
 WIDE = 2000
 """Of a layer: wider ones are judged on --examples, by their principal components."""
-PAGES = ("results.md", "search.md", "clusters.md", "removability.md")
-FIGURES = ("panels.png", "removability.png")
 SEARCHED = (
     *("learning_rate", "clusters", "weight", "momentum", "layers"),
     *("temperature", "soft_weight"),
@@ -205,43 +197,6 @@ def _cut(study: Study, stage: Stage) -> dict[str, list[float]]:
     return found
 
 
-def publish(study: Study) -> None:
-    """Puts means over seeds beside what was published, into the ledger."""
-    found: dict[str, dict[tuple[str, str], dict[int, float]]] = {}
-    flags: dict[str, str] = {}
-    note = study.config.note and f" ({study.config.note})"
-    for stage, metric, value in _numbers(study):
-        label = (stage.made or {})["label"]
-        if label in PRESETS:
-            length = verdicts.length(stage.fields)
-            flags[length] = verdicts.length_flags(stage.fields)
-            table = found.setdefault(length, {})
-            table.setdefault((label, metric), {})[stage.fields["seed"]] = value
-    today = datetime.date.today().isoformat()
-    references = RunDir(study.config.references_dir)
-    for length, numbers in found.items():
-        lines = verdicts.ledger_lines(numbers, length + note, flags[length], today)
-        ledger.record(references, lines)
-        for line in lines:
-            print(f"{line.row} {line.metric}: {line.ours_mean} {line.verdict}")
-    for name in filter(study.run.exists, PAGES):
-        page = f"{study.run.path.name}_{name}"
-        references.write_text(page, study.run.read_text(name))
-    for name in filter(study.run.exists, FIGURES):
-        copy = functools.partial(shutil.copyfile, study.run.path / name)
-        references.write(f"{study.run.path.name}_{name}", copy)
-
-
-def _numbers(study: Study) -> Iterator[tuple[Stage, str, float]]:
-    """Yields each number of a training that could stand in the ledger, by its name."""
-    for stage, made in finished(study, "test"):
-        yield stage, verdicts.ACCURACY, made["accuracy"]
-    for stage, made in finished(study, "evaluate_clusters"):
-        for layer, how, k, nmi, *_ in made["lines"]:
-            if how == "k-means":
-                yield stage, f"nmi {layer} K={k}", nmi
-
-
 LOOKS: Mapping[str, Callable[[Study], None]] = {
     "search": search,
     "test": test,
@@ -250,7 +205,7 @@ LOOKS: Mapping[str, Callable[[Study], None]] = {
     "tsne": pictures.tsne,
     "plot": pictures.plot,
     "removability": removability,
-    "publish": publish,
+    "publish": publishing.publish,
 }
 """Procedure -> what it does."""
 READING = frozenset(("evaluate_clusters", "record"))

@@ -10,11 +10,12 @@ import pytest
 
 import models
 from data.arrays import ArrayDataset
-from experiments import parsimonious
-from experiments.parsimonies import looks, studies
+from experiments import grids, ledger, parsimonious
+from experiments.parsimonies import looks, publishing, studies
 from experiments.parsimonies.config import ParsimoniousConfig
 from experiments.parsimonies.presets import PRESETS
 from network_pruning import cli
+from network_pruning.runs import RunDir
 
 BASE = {
     "num_train": 60,
@@ -112,6 +113,34 @@ def test_clusters_are_judged_by_kmeans_and_by_what_was_learned(finished):
         "--preset=CIFAR10_distilled --epochs=1 --num_valid=20 --num_train=60," in lines
     )
     assert (finished / "references/parsimonious_clusters.md").read_text() == text
+
+
+def test_numbers_of_several_sittings_stand_together(finished, caplog):
+    references = RunDir(finished / "sittings")
+    told = {"procedure": "publish", "references_dir": str(references.path)}
+    study = run(finished, **told, note="made up")
+    name = f"cells/parsimonious-{study.config.get('dataset')}.csv"
+    numbers = grids.read(publishing.Number, references, name)
+    mine = next(one for one in numbers if one.metric == "accuracy")
+    assert mine.length == "1 epochs of 60 images (made up)"
+    # Earlier, somebody had another number of this seed, and one of another seed.
+    theirs = dataclasses.replace(mine, value=0.25)
+    more = dataclasses.replace(mine, value=0.75, seed=7)
+    rest = [one for one in numbers if one != mine]
+    references.write_text(name, grids.text(publishing.Number, [*rest, theirs, more]))
+    with caplog.at_level("INFO"):
+        run(finished, **told)  # the note is remembered
+    assert f"seed 0: {mine.value:.5f} here, 0.25000 stays" in caplog.text
+    key = "parsimonious", f"CIFAR10, {mine.length}", mine.setting, "accuracy"
+
+    def line():
+        return next(x for x in ledger.read(references) if x.key[:4] == key)
+
+    assert (line().ours_mean, line().seeds) == ("0.50000", "0 7")
+    # Of a mean whose numbers were never kept, a single seed does not take the place.
+    references.write_text(name, grids.text(publishing.Number, [*rest, theirs]))
+    run(finished, **told)
+    assert line().seeds == "0 7"
 
 
 @pytest.mark.slow

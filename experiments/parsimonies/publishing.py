@@ -1,0 +1,123 @@
+"""The ledger's lines of a study, over several sittings, and copies of its pages."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from experiments import grids, ledger
+from experiments.parsimonies import verdicts
+from experiments.parsimonies.finished import finished
+from experiments.parsimonies.presets import PRESETS
+from experiments.parsimonies.studies import Study
+from experiments.stages import Stage
+from network_pruning.runs import RunDir
+
+log = logging.getLogger("network_pruning.experiments.parsimonious")
+
+PAGES = ("results.md", "search.md", "clusters.md", "removability.md")
+FIGURES = ("panels.png", "removability.png")
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of one training.
+
+    Attributes:
+        length: Of the training, and of what is said of its images, in words.
+        setting: A preset.
+        metric: accuracy (on test), or nmi with the layer and K.
+        seed: Of the training.
+        value: The number.
+        flags: That say the length.
+    """
+
+    length: str
+    setting: str
+    metric: str
+    seed: int
+    value: float
+    flags: str
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What it is about."""
+        return self.length, self.setting, self.metric, self.seed
+
+
+def publish(study: Study) -> None:
+    """Puts means over seeds beside what was published, into the ledger.
+
+    Numbers of earlier sittings count, too: they are kept beside the ledger, and stay as
+    they are there when a training of the same setting and seed is made again.
+    """
+    references = RunDir(study.config.references_dir)
+    table = f"parsimonious-{study.config.get('dataset')}"
+    note = ledger.kept_note(references, table, study.config.note or None)
+    name = f"cells/{table}.csv"
+    kept = {one.key: one for one in grids.read(Number, references, name)}
+    here = {one.key: one for one in _numbers(study, note)}
+    for key in sorted(here.keys() & kept.keys()):
+        if here[key].value != kept[key].value:
+            log.info(
+                "%s, %s, %s, seed %d: %.5f here, %.5f stays, as published",
+                *(*key, here[key].value, kept[key].value),
+            )
+    numbers = here | kept
+    references.write_text(name, grids.text(Number, numbers.values()))
+    known = ledger.read(references) if references.exists(ledger.NAME) else []
+    seeds = {line.key: line.seeds for line in known}
+    lines = [
+        line
+        for line in _lines(numbers.values())
+        # Earlier ones, whose cells were not kept, may be of more seeds.
+        if len(line.seeds.split()) >= len(seeds.get(line.key, "").split())
+    ]
+    ledger.record(references, lines)
+    for line in lines:
+        print(f"{line.row} {line.metric}: {line.ours_mean} {line.verdict}")
+    _copy(study.run, references)
+
+
+def _lines(numbers: Iterable[Number]) -> Iterator[ledger.LedgerRow]:
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[int, float]]] = {}
+    for one in numbers:
+        table = found.setdefault((one.length, one.flags), {})
+        table.setdefault((one.setting, one.metric), {})[one.seed] = one.value
+    today = datetime.date.today().isoformat()
+    for (length, flags), values in found.items():
+        yield from verdicts.ledger_lines(values, length, flags, today)
+
+
+def _numbers(study: Study, note: str) -> Iterator[Number]:
+    """Yields what the trainings of presets have to say."""
+    of_data = note and f" ({note})"
+    for stage, metric, value in _told(study):
+        setting, fields = (stage.made or {})["label"], stage.fields
+        if setting in PRESETS:
+            length = verdicts.length(fields) + of_data
+            flags = verdicts.length_flags(fields)
+            yield Number(length, setting, metric, fields["seed"], value, flags)
+
+
+def _told(study: Study) -> Iterator[tuple[Stage, str, float]]:
+    """Yields each number of a training that could stand in the ledger, by its name."""
+    for stage, made in finished(study, "test"):
+        yield stage, verdicts.ACCURACY, made["accuracy"]
+    for stage, made in finished(study, "evaluate_clusters"):
+        for layer, how, k, nmi, *_ in made["lines"]:
+            if how == "k-means":
+                yield stage, f"nmi {layer} K={k}", nmi
+
+
+def _copy(run: RunDir, references: RunDir) -> None:
+    for name in filter(run.exists, PAGES):
+        page = f"{run.path.name}_{name}"
+        references.write_text(page, run.read_text(name))
+    for name in filter(run.exists, FIGURES):
+        copy = functools.partial(shutil.copyfile, run.path / name)
+        references.write(f"{run.path.name}_{name}", copy)
