@@ -13,11 +13,11 @@ import dataclasses
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import grids, ledger
-from experiments.gpeds import tables, uses
-from experiments.gpeds.config import GpedConfig
+from experiments.gpeds import tables
+from experiments.gpeds.config import TELLING, GpedConfig
 from network_pruning import cli
 from network_pruning.flags import (
     check_above,
@@ -27,6 +27,9 @@ from network_pruning.flags import (
     flag,
 )
 from network_pruning.runs import RunDir
+
+if TYPE_CHECKING:
+    from experiments.gpeds.uses import Use
 
 USAGE = """
 Fill the published tables of posterior distillation, chain by chain.
@@ -42,7 +45,7 @@ Stop it at any moment and type the same command: it goes on. Several processes m
 on it, each on other rows. What references/cells holds is not made again.
 """
 ROWS = ("fc-60k-0", "fc-10k-15", "fc-60k-15", "fc-10k-0")
-TARGETS = (*tables.TARGETS, *uses.TARGETS)
+TARGETS = (*tables.TARGETS, *TELLING)
 CELLS = "cells/gped.csv"
 
 
@@ -85,10 +88,16 @@ class TableConfig:
                     f"{name}: got {', '.join(unknown)}, expected some of "
                     f"{', '.join(known)}"
                 )
-        if self.ood and not set(self.targets) & set(uses.TARGETS):
+        telling = [name for name in self.targets if name in TELLING]
+        if telling and not self.ood:
+            raise ValueError(
+                f"targets: got {telling[0]} without --ood, expected both of them: what "
+                "its students tell is measured on strangers"
+            )
+        if self.ood and not telling:
             raise ValueError(
                 f"targets: got {','.join(self.targets)} with --ood, expected "
-                f"{' or '.join(uses.TARGETS)} among them: others tell no knowledge "
+                f"{' or '.join(TELLING)} among them: others tell no knowledge "
                 "uncertainty"
             )
         check_seeds(self.seeds)
@@ -138,14 +147,14 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
         build: `models.build`.
     """
     from experiments import gped
+    from experiments.gpeds import uses
 
     references = RunDir(config.references_dir)
     cells = {cell.key: cell for cell in grids.read(tables.Cell, references, CELLS)}
     used = {use.key: use for use in grids.read(uses.Use, references, uses.CELLS)}
     for row, chain in config.chains():
-        if config.procedure != "publish" and not (
-            tables.is_known(cells, row, chain) and uses.is_known(used, row, chain)
-        ):
+        known = tables.is_known(cells, row, chain) and uses.is_known(used, row, chain)
+        if config.procedure != "publish" and not known:
             for procedure in ("distill", *(uses.PROCEDURES if chain.ood else ())):
                 gped.run(dataclasses.replace(chain, procedure=procedure), load, build)
         cells |= {cell.key: cell for cell in finished(row, chain)}
@@ -159,17 +168,20 @@ def finished(row: str, chain: GpedConfig) -> list[tables.Cell]:
     from experiments.gpeds import distill
     from experiments.gpeds.rows import Row
 
-    run = RunDir(distill.folder_of(chain))
-    if not run.exists(distill.DONE):
+    folder = distill.folder_of(chain)
+    if not (folder / distill.DONE).exists():
         return []
+    run = RunDir(folder)
     measured = grids.read(Row, run, distill.RESULTS, required=True)
     return tables.cells_of(row, chain, measured)
 
 
 def publish(
-    cells: Sequence[tables.Cell], used: Sequence[uses.Use], references: RunDir
+    cells: Sequence[tables.Cell], used: Sequence[Use], references: RunDir
 ) -> None:
     """Writes the pages, the cells and the ledger's lines."""
+    from experiments.gpeds import uses
+
     today = datetime.date.today().isoformat()
     references.write_text(CELLS, grids.text(tables.Cell, cells))
     pages = {"posterior_mnist.md": tables.markdown(cells, today)}

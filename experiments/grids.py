@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from network_pruning.runs import RunDir, lock
+from network_pruning.runs import DamagedFile, RunDir, lock
 
 ROWS = "rows.csv"
 
@@ -116,7 +116,9 @@ def read(cell: type[C], run: RunDir, name: str, required: bool = False) -> list[
         return []
     try:
         return parse(cell, run.read_text(name))
-    except ValueError as error:
+    except DamagedFile:
+        raise
+    except (ValueError, csv.Error) as error:
         raise run.damaged(name, str(error)) from None
 
 

@@ -33,6 +33,7 @@ from network_pruning.flags import (
     check_image_size,
     check_input_range,
     check_meant_for,
+    check_momentum,
     check_seeds,
     check_share,
     fields_of,
@@ -347,15 +348,21 @@ def _check_recipe(config: SweepConfig) -> None:
             "--model=path/to/my.keras, is pruned untrained"
         )
     check_meant_for(config, _MEANT_FOR)
-    if not 0 <= config.momentum < 1 or (config.nesterov and not config.momentum):
-        raise ValueError(
-            f"momentum: got {config.momentum}, expected a number in [0,1), above 0 "
-            "with --nesterov"
-        )
+    check_momentum(config.momentum, config.nesterov)
     if not all(0 < number < math.inf for number in config.milestones):
         raise ValueError(
             f"milestones: got {words(config.milestones)}, expected epochs or shares "
             "of them above 0, as in --milestones=0.5,0.75"
+        )
+    if config.epochs and (late := [m for m in config.milestones if m >= config.epochs]):
+        raise ValueError(
+            f"milestones: got {words(tuple(late))}, expected less than the {config.epochs} "
+            "epochs of the training: the step size would never fall there"
+        )
+    if config.epochs and config.warmup_epochs >= config.epochs:
+        raise ValueError(
+            f"warmup_epochs: got {config.warmup_epochs}, expected fewer than the "
+            f"{config.epochs} epochs of the training"
         )
     check_input_range(config.input_range)
 

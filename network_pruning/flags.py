@@ -136,6 +136,19 @@ def check_seeds(seeds: tuple[int, ...], flag: str = "seeds") -> None:
         )
 
 
+def check_momentum(momentum: float, nesterov: bool) -> None:
+    """Judges the momentum of plain SGD.
+
+    Raises:
+        ValueError: If it is no share, or Nesterov's is to be taken of none.
+    """
+    if not 0 <= momentum < 1 or (nesterov and not momentum):
+        raise ValueError(
+            f"momentum: got {momentum}, expected a number in [0,1), above 0 with "
+            "--nesterov"
+        )
+
+
 def check_meant_for(
     config: Any, meant: Meant, read: Callable[[Any, str], Any] = getattr
 ) -> None:

@@ -261,6 +261,21 @@ def check_classifier(model: keras.Model) -> None:
             f"model {model.name!r}: got outputs {shapes}, expected one of logits "
             "[n, classes]."
         )
+    check_not_sigmoid(model)
+
+
+def check_not_sigmoid(model: Any) -> None:
+    """Refuses sigmoids at the end, which are neither logits nor their softmax.
+
+    Raises:
+        ValueError: Naming the model.
+    """
+    if _ends_in(plain(model), _is_sigmoid):
+        raise ValueError(
+            f"model {model.name!r}: got a sigmoid at its end, expected logits or their "
+            "softmax: give its last layer no activation (activation=None) and train it "
+            "so; of attributes the sigmoid is taken here"
+        )
 
 
 def plain(model: Any) -> Any:
@@ -278,13 +293,17 @@ def ends_in_softmax(model: Any) -> bool:
     in logits. Layers that move values without changing them are looked through; the
     average of probabilities is one.
     """
-    model = plain(model)
+    return _ends_in(plain(model), _is_softmax)
+
+
+def _ends_in(model: Any, is_end: Callable[[keras.layers.Layer], bool]) -> bool:
+    """Returns whether a kind of layer makes all outputs of a model."""
     if not has_graph(model):
         return False
 
     def apply(call: Call, args: Any, kwargs: Any) -> Any:
         layer = call.layer
-        ends = _is_softmax(layer)
+        ends = is_end(layer)
         if isinstance(layer, _UNCHANGING) or _activation(layer) == "linear_alone":
             ends = bool(args[0])
         if isinstance(layer, keras.layers.Average):
@@ -310,6 +329,11 @@ def _is_softmax(layer: keras.layers.Layer) -> bool:
         or _activation(layer) == "softmax"
         or called == "nn.softmax"
     )
+
+
+def _is_sigmoid(layer: keras.layers.Layer) -> bool:
+    called = getattr(layer, "symbol", "")
+    return _activation(layer) == "sigmoid" or called in {"math.sigmoid", "nn.sigmoid"}
 
 
 def _activation(layer: keras.layers.Layer) -> str:

@@ -34,6 +34,31 @@ def full_precision(values: Tensor) -> Tensor:
     return tf.cast(values, tf.float32) if half else values
 
 
+def as_classes(labels: Tensor | None) -> Tensor:
+    """Returns one class an example, from labels as Keras' own losses take them.
+
+    Args:
+        labels: Whole numbers [n] or [n, 1], of any kind.
+
+    Returns:
+        [n], int.
+
+    Raises:
+        ValueError: If there are none, or they are one-hot.
+    """
+    expected = "expected the number of the class of each example [n]"
+    if labels is None:
+        raise ValueError(f"labels: got none, {expected}")
+    if labels.shape.rank is None or labels.shape[1:] == [1]:
+        labels = tf.reshape(labels, [-1])
+    if labels.shape.rank != 1:
+        raise ValueError(
+            f"labels: got shape {labels.shape}, {expected}: of one-hot ones, "
+            "labels.argmax(axis=1)"
+        )
+    return tf.cast(labels, tf.int64) if labels.dtype.is_floating else labels
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Computes the cross entropy of hard labels, per example.
 

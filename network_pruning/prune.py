@@ -42,13 +42,18 @@ def check(config: PruneConfig) -> None:
 
     rank.check(config)
     if config.ood is not None:
-        data.check_available(config.ood)
+        cli.check_named("ood", data.check_available, config.ood)
     if config.teacher is not None:
         check_teacher(config.teacher)
     if config.scores is not None and not Path(config.scores).exists():
         raise ValueError(
             f"scores: there is no {config.scores}, expected what python -m "
             "network_pruning.rank writes: a ranking's folder, or its scores.npz"
+        )
+    if config.scores is not None and is_model_file(config.scores):
+        raise ValueError(
+            f"scores: got {config.scores}, a model, expected a ranking's folder, or "
+            "its scores.npz"
         )
 
 

@@ -13,6 +13,7 @@ from network_pruning.flags import (
     check_from,
     check_id,
     check_meant_for,
+    check_momentum,
     check_share,
     fields_of,
     flag,
@@ -167,6 +168,7 @@ class PruneConfig(NetworkConfig):
         if given and not self.retrain_epochs:
             raise ValueError(f"{given[0]}: got --retrain_epochs=0, expected at least 1")
         check_meant_for(self, {**OF_SGD, **OF_SHIFTS})
+        check_momentum(self.momentum, self.nesterov)
 
     def _check_what(self) -> None:
         ways = {name: getattr(self, name) for name in ("keep", "sparsity", "budget")}

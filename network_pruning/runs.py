@@ -126,8 +126,15 @@ class RunDir:
         self.write(name, model.save)
 
     def read_text(self, name: str) -> str:
-        """Returns the content of a text file."""
-        return (self.path / name).read_text(encoding="utf-8")
+        """Returns the content of a text file.
+
+        Raises:
+            DamagedFile: If it is no text.
+        """
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise self.damaged(name, f"expected text, {error}") from None
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Returns the content of a JSON file that holds one object.

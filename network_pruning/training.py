@@ -20,7 +20,7 @@ import tf_keras as keras
 
 from network_pruning import losses
 from network_pruning.augmentation import Augment, batch_seeds
-from network_pruning.graph import ends_in_softmax
+from network_pruning.graph import check_not_sigmoid, ends_in_softmax
 from network_pruning.optimizers import decaying
 
 AfterUpdate = Callable[[keras.Model], None]
@@ -63,7 +63,11 @@ class Trainer(keras.Model):
                 update (to hold masks, to take a proximal step).
             l2_decay: l2_decay * w is added to the gradient of every kernel, and to no
                 loss that is told. It is the weight decay of plain SGD.
+
+        Raises:
+            ValueError: If the network ends in a sigmoid.
         """
+        check_not_sigmoid(network)
         super().__init__(name="trainer")
         self.network = network
         self.l2_decay = l2_decay
@@ -95,6 +99,25 @@ class Trainer(keras.Model):
         """Returns the network's logits, in float32 at least."""
         outputs = self.network(inputs, training=training)
         return losses.as_logits(losses.full_precision(outputs), self._softmax)
+
+    def fit(self, *args: Any, callbacks: Any = None, **options: Any) -> Any:
+        """Trains, see keras.Model.fit; a network that clusters judges every epoch.
+
+        Args:
+            *args: As there.
+            callbacks: As there.
+            **options: As there.
+
+        Returns:
+            The history.
+
+        Raises:
+            ValueError: If an epoch was too short for the network's clusters.
+        """
+        given = tf.nest.flatten(callbacks) if callbacks else []
+        check = getattr(self.network, "check_begun", None)
+        own = [] if check is None else [AfterEpoch(check)]
+        return super().fit(*args, callbacks=[*given, *own], **options)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Takes one step.
@@ -187,6 +210,18 @@ class Trainer(keras.Model):
             for metric in network.metrics
             if id(metric) not in added and metric.name not in told
         ]
+
+
+class AfterEpoch(keras.callbacks.Callback):
+    """Calls a function at the end of each epoch of a `fit`."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        super().__init__()
+        self._check = check
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Calls it."""
+        self._check()
 
 
 def hard_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -166,6 +166,10 @@ def test_momentum_of_sgd_is_judged():
         SweepConfig(optimizer="sgd", momentum=0.0, nesterov=True)
     with pytest.raises(ValueError, match="milestones: got -1.0"):
         SweepConfig(schedule="step", milestones=(-1.0,))
+    with pytest.raises(ValueError, match="milestones: got 9.* less than the 9 epochs"):
+        SweepConfig(schedule="step", milestones=(0.5, 9.0, 20.0), epochs=9)
+    with pytest.raises(ValueError, match="warmup_epochs: got 9, expected fewer than"):
+        SweepConfig(warmup_epochs=9, epochs=9)
 
 
 def test_the_run_id_is_readable_and_one_folder():

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from network_pruning.flags import (
@@ -32,6 +33,10 @@ HEADS = {"predictive": "softmax", DARK: "softmax"}
 ITERATIONS = {"smoke": 2_000, "small": 100_000, "full": 1_000_000}
 """Preset -> steps of the chain."""
 CIFAR = "gped_cnn_cifar"
+TELLING = ("both", "dirichlet")
+"""Targets whose students tell what the chain does not know."""
+OWN_SETS = ("test", "valid")
+"""Sets of the dataset itself that the chain is watched on."""
 LEAST_DRAWS = 4
 """Of a chain, so that its halves have a variance."""
 THOUSANDS = 1_000
@@ -275,6 +280,11 @@ class GpedConfig:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
+def stranger_name(dataset: str) -> str:
+    """Returns what a set is called in files and tables: a path's last part."""
+    return Path(dataset).name or dataset
+
+
 _POSITIVE = (
     *("prior_precision", "batch_size", "student_learning_rate", "temperature"),
     *("student_steps", "finetune_learning_rate", "trials", "population", "members"),
@@ -323,12 +333,29 @@ def _check_procedures(config: GpedConfig) -> None:
         raise ValueError(
             f"ood: got {config.dataset}, which the chain walks on, expected others"
         )
+    _check_strangers(config.ood)
     taught = [name for name in ("prune_finetune", "search") if name in asked]
     if taught and not config.recorded:
         raise ValueError(
             f"recorded: got 0, expected positions of the chain, which {taught[0]} "
             "teaches from, as in --recorded=100"
         )
+
+
+def _check_strangers(ood: Sequence[str]) -> None:
+    """Judges whether strangers have names of their own in files and tables.
+
+    Raises:
+        ValueError: If not.
+    """
+    names = [stranger_name(dataset) for dataset in ood]
+    for dataset, name in zip(ood, names, strict=True):
+        if name in OWN_SETS or names.count(name) > 1:
+            raise ValueError(
+                f"ood: got {dataset}, whose name {name!r} another set of images has, "
+                "expected paths that end differently, and not in "
+                f"{' or '.join(OWN_SETS)}: rename the folder"
+            )
 
 
 def _check_lessons(config: GpedConfig) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.gpeds import occlusion
-from experiments.gpeds.config import GpedConfig
+from experiments.gpeds.config import GpedConfig, stranger_name
 from network_pruning.runs import RunDir
 
 Images = npt.NDArray[np.float32]
@@ -90,11 +90,6 @@ def load(config: GpedConfig, load_data: Callable[..., Any]) -> Sets:
         fingerprint=data.fingerprint,
         classes=data.num_classes,
     )
-
-
-def stranger_name(dataset: str) -> str:
-    """Returns what a set is called in files and tables: a path's last part."""
-    return Path(dataset).name or dataset
 
 
 class _Cover:

@@ -145,12 +145,13 @@ def is_known(cells: Mapping[Any, Cell], row: str, chain: GpedConfig) -> bool:
         chain: Its settings.
     """
     which = row, chain.steps, chain.student_dropout
-    return all(
-        (*which, f"{COLUMNS[target]} {word}", chain.seed) in cells
+    metrics = [TEACHER] + [
+        f"{COLUMNS[target]} {word}"
         for target in chain.target
         if target in COLUMNS
         for word in chain.estimator
-    )
+    ]
+    return all((*which, metric, chain.seed) in cells for metric in metrics)
 
 
 def markdown(cells: Sequence[Cell], date: str) -> str:

@@ -15,9 +15,8 @@ from typing import Any
 from experiments import grids
 from experiments.benchmarks.table import markdown_of
 from experiments.gpeds import calibration, distill, strangers
-from experiments.gpeds.config import GpedConfig
+from experiments.gpeds.config import TELLING, GpedConfig, stranger_name
 from experiments.gpeds.rows import Row
-from experiments.gpeds.sets import stranger_name
 from experiments.gpeds.tables import COMMAND, FULL
 from experiments.ledger import NEVER, LedgerRow
 from experiments.published import FOLDER
@@ -27,11 +26,11 @@ from network_pruning.runs import RunDir
 CELLS, PAGE = "cells/gped_uses.csv", "posterior_uses.md"
 PROCEDURES = ("ood", "rank_uncertainty")
 """Of `experiments.gped`: what is asked of a finished chain."""
-TARGETS = ("both", "dirichlet")
-"""Whose students tell what the chain does not know."""
 INSIDE = "test"
 NLL, MAE = "NLL", "entropy MAE"
 AUROC, NDCG = "AUROC", "nDCG@20"
+FOLDERS = {name: f"path/to/{name}" for name in ("notmnist", "tiny_imagenet", "lsun")}
+"""Strangers that tensorflow-datasets has not -> what the flag is given for them."""
 CHAIN, TOTAL = "ensemble", "total"
 LABELS = {"predictive": "mean alone", "both": "student", "dirichlet": "EnD2"}
 """Target of a student -> what it is called beside the published ones."""
@@ -100,16 +99,11 @@ def uses_of(row: str, chain: GpedConfig) -> list[Use]:
         row: Its row.
         chain: Its settings.
     """
-    walked = RunDir(distill.folder_of(chain))
-    found, ranked = (
-        RunDir(folder)
-        for folder in (
-            strangers.ood_folder(chain),
-            strangers.ranking_folder(chain),
-        )
-    )
-    if not (found.exists(strangers.RESULTS) and ranked.exists(strangers.RESULTS)):
+    told = strangers.ood_folder(chain), strangers.ranking_folder(chain)
+    if not all((folder / strangers.RESULTS).exists() for folder in told):
         return []
+    walked = RunDir(distill.folder_of(chain))
+    found, ranked = map(RunDir, told)
     which = row, chain.steps, chain.student_dropout
     return [
         Use(*which, images, contender, measure, chain.seed, value)
@@ -130,7 +124,7 @@ def _predicted(walked: RunDir, found: RunDir) -> Told:
     for said in grids.read(kind, found, calibration.RESULTS, required=True):
         yield INSIDE, label_of(said.contender), NLL, said.nll
     for student in grids.read(Row, walked, distill.RESULTS, required=True):
-        if student.name.split("-")[0] in TARGETS:
+        if student.name.split("-")[0] in TELLING:
             yield INSIDE, label_of(student.name), MAE, student.entropy_mae
 
 
@@ -153,9 +147,16 @@ def is_known(uses: Mapping[Any, Use], row: str, chain: GpedConfig) -> bool:
         chain: Its settings.
     """
     which = row, chain.steps, chain.student_dropout
+    contenders = [CHAIN] + [
+        f"{LABELS[target]} {word}"
+        for target in chain.target
+        if target in LABELS
+        for word in chain.estimator
+    ]
     return all(
-        (*which, stranger_name(name), CHAIN, f"{AUROC} {TOTAL}", chain.seed) in uses
+        (*which, stranger_name(name), contender, f"{AUROC} {TOTAL}", chain.seed) in uses
         for name in chain.ood
+        for contender in contenders
     )
 
 
@@ -204,7 +205,12 @@ def markdown(uses: Sequence[Use], date: str) -> str:
     groups, published = grouped(uses), read_published()
     for chain in dict.fromkeys(key[:3] for key in sorted(groups)):
         row, iterations, dropout = chain
-        lines += [f"## {row}, {iterations:,} steps, dropout {dropout:g}", ""]
+        seeds = sorted({use.seed for use in uses if use.group[:3] == chain})
+        lines += [
+            f"## {row}, {iterations:,} steps, dropout {dropout:g}, "
+            f"seeds {' '.join(map(str, seeds))}",
+            "",
+        ]
         here = {key[3:]: values for key, values in groups.items() if key[:3] == chain}
         for images in sorted({key[0] for key in here}, key=lambda name: name != INSIDE):
             lines += [*_table(row, images, here, published), ""]
@@ -253,7 +259,7 @@ def ledger_lines(uses: Iterable[Use], date: str) -> list[LedgerRow]:
         date: Of today.
     """
     groups, published = grouped(uses), read_published()
-    known = {(key[0], *key[3:]) for key in groups}
+    known = {(key[0], *key[3:]) for key in groups if key[1] == FULL}
     missing = [(key[0], FULL, 0.0, *key[1:]) for key in published if key not in known]
     return [
         _line(key, groups.get(key, {}), published, date) for key in [*groups, *missing]
@@ -268,7 +274,11 @@ def _line(
     value, provenance = published.get((row, images, contender, measure), ("", NEVER))
     flags = "" if iterations == FULL else f" --iterations={iterations}"
     flags += f" --student_dropout={dropout:g}" if dropout else ""
-    strangers = "fashion,notmnist" if images == INSIDE else images
+    strangers = [images]
+    if images == INSIDE:
+        theirs = {key[1] for key in published if key[0] == row}
+        strangers = sorted(theirs - {INSIDE})
+    named = ",".join(FOLDERS.get(name, name) for name in strangers)
     return LedgerRow(
         system="gped",
         table=f"{iterations} steps" + (f", dropout {dropout:g}" if dropout else ""),
@@ -279,8 +289,8 @@ def _line(
         ours_mean=f"{fmean(values):.5f}" if values else "",
         ours_sd=f"{float(per_seed(values)[1]):.5f}" if len(values) > 1 else "",
         seeds=" ".join(map(str, sorted(found))),
-        command=f"{COMMAND} --rows={row} --targets={','.join(TARGETS)} "
-        f"--ood={strangers}{flags}",
+        command=f"{COMMAND} --rows={row} --targets={','.join(TELLING)} "
+        f"--ood={named}{flags}",
         date=date if values else "",
         verdict=verdict(contender, measure, values, value),
     )

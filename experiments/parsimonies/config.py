@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from experiments.parsimonies.presets import KINDS, PRESETS, SEEDS, SETTLED
+from experiments.parsimonies.presets import KINDS, NUM_VALID, PRESETS, SEEDS, SETTLED
 from network_pruning.criterion_flags import check_criteria
 from network_pruning.flags import (
     Meant,
@@ -62,7 +62,7 @@ class ParsimoniousConfig:
     )
     seeds: tuple[int, ...] = flag(SEEDS, "Seeds, one training each.")
     dataset: str | None = flag(None, "Images; by default cifar10.")
-    num_valid: int = flag(5000, "Validation images, taken from training.")
+    num_valid: int = flag(NUM_VALID, "Validation images, taken from training.")
     num_train: int | None = flag(None, "Training images; by default all there are.")
     network: str | None = flag(None, "Network; by default quick.")
     student: str | None = flag(
@@ -142,6 +142,13 @@ class ParsimoniousConfig:
             raise ValueError(
                 f"weight: got {len(weights)} numbers, expected one, or {len(layers)}, "
                 f"one for each of {','.join(layers)}"
+            )
+        mapped = (*self.read_layers, "pixels", "shuffled_pixels")
+        given = self.map_layer != type(self).map_layer
+        if self.procedure == "all" and given and self.map_layer not in mapped:
+            raise ValueError(
+                f"map_layer: got {self.map_layer!r}, expected one of "
+                f"{', '.join(mapped)}: what --read_layers has recorded"
             )
         if self.procedure == "distill" and not self.taught():
             raise ValueError(

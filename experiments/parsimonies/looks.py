@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -176,12 +176,17 @@ def removability(study: Study) -> None:
     drawings.removability(study.run, config.sparsities, curves)
     header = ["criterion", "setting", *(f"{k:g}" for k in config.sparsities)]
     rows = [
-        [criterion, name, *(f"{value:.4f}" for value in np.mean(values, axis=0))]
+        [criterion, name, *map(_mean_sd, zip(*values, strict=True))]
         for criterion, by_name in curves.items()
         for name, values in by_name.items()
     ]
     title = "Test accuracy against the share of units cut, nothing retrained"
     show(study, "removability.md", title, header, rows)
+
+
+def _mean_sd(values: Sequence[float]) -> str:
+    mean, sd = metrics.per_seed(values)
+    return f"{mean:.4f}" if math.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
 
 
 def _cut(study: Study, stage: Stage) -> dict[str, list[float]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SEEDS = (0, 1, 2)
+NUM_VALID = 5000
 KINDS = ("sample", "spatial", "channel")
 DENSE = ("fc1", "logits")
 CONVOLUTIONS = ("conv1", "conv2", "conv3")

@@ -54,13 +54,23 @@ def publish(study: Study) -> None:
 
     Numbers of earlier sittings count, too: they are kept beside the ledger, and stay as
     they are there when a training of the same setting and seed is made again.
+
+    Raises:
+        ValueError: If no preset is trained on the dataset that it is published for.
+        DamagedFile: If what is kept is not what was written.
     """
     references = RunDir(study.config.references_dir)
     table = f"parsimonious-{study.config.get('dataset')}"
-    note = ledger.kept_note(references, table, study.config.note or None)
     name = f"cells/{table}.csv"
     kept = {one.key: one for one in grids.read(Number, references, name)}
+    known = ledger.read(references) if references.exists(ledger.NAME) else []
+    note = ledger.kept_note(references, table, study.config.note or None)
     here = {one.key: one for one in _numbers(study, note)}
+    if not here:
+        raise ValueError(
+            f"{study.run.path} has no number of a preset on its own dataset, expected "
+            "a training of one, as in --preset=CIFAR10_baseline, and --procedure=test"
+        )
     for key in sorted(here.keys() & kept.keys()):
         if here[key].value != kept[key].value:
             log.info(
@@ -69,18 +79,30 @@ def publish(study: Study) -> None:
             )
     numbers = here | kept
     references.write_text(name, grids.text(Number, numbers.values()))
-    known = ledger.read(references) if references.exists(ledger.NAME) else []
-    seeds = {line.key: line.seeds for line in known}
-    lines = [
-        line
-        for line in _lines(numbers.values())
-        # Earlier ones, whose cells were not kept, may be of more seeds.
-        if len(line.seeds.split()) >= len(seeds.get(line.key, "").split())
-    ]
+    lines = list(_at_least_as_many(_lines(numbers.values()), known))
     ledger.record(references, lines)
     for line in lines:
         print(f"{line.row} {line.metric}: {line.ours_mean} {line.verdict}")
     _copy(study.run, references)
+
+
+def _at_least_as_many(
+    lines: Iterable[ledger.LedgerRow], known: Iterable[ledger.LedgerRow]
+) -> Iterator[ledger.LedgerRow]:
+    """Yields lines but for those of fewer seeds than the ledger has.
+
+    Theirs were published before single numbers were kept.
+    """
+    seeds = {line.key: line.seeds for line in known}
+    for line in lines:
+        before = seeds.get(line.key, "")
+        if len(line.seeds.split()) >= len(before.split()):
+            yield line
+        elif line.seeds:
+            log.warning(
+                "%s, %s: the ledger keeps its mean over seeds %s, not that of %s",
+                *(line.row, line.metric, before, line.seeds),
+            )
 
 
 def _lines(numbers: Iterable[Number]) -> Iterator[ledger.LedgerRow]:
@@ -98,7 +120,7 @@ def _numbers(study: Study, note: str) -> Iterator[Number]:
     of_data = note and f" ({note})"
     for stage, metric, value in _told(study):
         setting, fields = (stage.made or {})["label"], stage.fields
-        if setting in PRESETS:
+        if setting in PRESETS and fields["dataset"] == PRESETS[setting]["dataset"]:
             length = verdicts.length(fields) + of_data
             flags = verdicts.length_flags(fields)
             yield Number(length, setting, metric, fields["seed"], value, flags)

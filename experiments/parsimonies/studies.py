@@ -382,12 +382,17 @@ def mean_image(data: Dataset) -> npt.NDArray[np.float32]:
 
 
 def _is_preset(config: ParsimoniousConfig, settings: Mapping[str, Any]) -> bool:
-    """Returns whether settings are those of the preset, whatever the epochs."""
+    """Returns whether settings and teacher are those of the preset.
+
+    Length, batches and images are told beside its name, see `verdicts.length`.
+    """
     if config.preset is None:
         return False
     pure = ParsimoniousConfig(preset=config.preset)
     theirs = pure.settings(pure.distils())
     free = {"epochs", "num_valid", "num_train", "batch_size", "dataset"}
+    if pure.distils() and config.taught() != pure.taught():
+        return False
     return {k: v for k, v in settings.items() if k not in free} == {
         k: v for k, v in theirs.items() if k not in free
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.ledger import NEVER, LedgerRow
-from experiments.parsimonies.presets import KINDS, SEEDS
+from experiments.parsimonies.presets import KINDS, NUM_VALID, SEEDS, SETTLED
 from experiments.published import FOLDER
 from network_pruning.evaluation.metrics import per_seed
 
@@ -32,17 +32,28 @@ def read_published() -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def length(settings: Mapping[str, Any]) -> str:
-    """Returns how long a training was, and on how few images, in words."""
+    """Returns how long a training was, and on which images, in words.
+
+    Trainings of one length, preset and seed are the same training.
+    """
     told = f"{settings['epochs']} epochs"
-    count = settings.get("num_train")
-    return told if count is None else f"{told} of {count} images"
+    if (count := settings.get("num_train")) is not None:
+        told += f" of {count} images"
+    if (batch := settings["batch_size"]) != SETTLED["batch_size"]:
+        told += f" in batches of {batch}"
+    if (valid := settings["num_valid"]) != NUM_VALID:
+        told += f", {valid} select"
+    return told
 
 
 def length_flags(settings: Mapping[str, Any]) -> str:
-    """Returns the flags that say `length`, and how many images select."""
+    """Returns the flags that say `length`."""
     told = f"--epochs={settings['epochs']} --num_valid={settings['num_valid']}"
-    count = settings.get("num_train")
-    return told if count is None else f"{told} --num_train={count}"
+    if (count := settings.get("num_train")) is not None:
+        told += f" --num_train={count}"
+    if (batch := settings["batch_size"]) != SETTLED["batch_size"]:
+        told += f" --batch_size={batch}"
+    return told
 
 
 def ledger_lines(found: Found, length: str, flags: str, date: str) -> list[LedgerRow]:

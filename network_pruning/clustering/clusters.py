@@ -170,7 +170,7 @@ class Clusters(keras.layers.Layer):
     def _refuse(self, rows: int) -> None:
         raise ValueError(
             f"clusters of {self.path}: got {self.how.clusters}, expected at most "
-            f"{rows}: the whole training set has no more rows"
+            f"{rows}: an epoch has no more rows"
         )
 
     def _renewed(self, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:

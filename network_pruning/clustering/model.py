@@ -14,7 +14,12 @@ from network_pruning import losses
 from network_pruning.clustering.clusters import Clustering, Clusters
 from network_pruning.graph import ends_in_softmax
 from network_pruning.taps import call_tapped, tap_shapes, weighted_layers
-from network_pruning.training import is_right, share_of_mean, share_of_sum
+from network_pruning.training import (
+    AfterEpoch,
+    is_right,
+    share_of_mean,
+    share_of_sum,
+)
 
 ByLayer = Any
 """One value for all layers, or a mapping that has one for each, by path."""
@@ -78,6 +83,11 @@ class ClusteringModel(keras.Model):
         super().__init__(name=name)
         self.network = network
         self.layer_paths = tuple(weighted_layers(network) if layers is None else layers)
+        if not self.layer_paths:
+            raise ValueError(
+                "layers: got none, expected some of "
+                f"{', '.join(weighted_layers(network)) or 'a network with layers'}"
+            )
         rest = {"legacy": legacy, "reset_every": reset_every, "min_count": min_count}
         spread = {
             word: self._spread(word, value)
@@ -150,6 +160,7 @@ class ClusteringModel(keras.Model):
         Returns:
             What the network gives, and pre-activations [n, ..., channels] by path.
         """
+        self._clear_losses()  # as a call of the model itself does
         clusters = self.clusters if training else []
         wanted = dict.fromkeys([*(layer.path for layer in clusters), *paths])
         outputs, taps = call_tapped(self.network, inputs, [*wanted], bool(training))
@@ -174,6 +185,15 @@ class ClusteringModel(keras.Model):
         for layer in self.clusters:
             layer.check_examples(examples)
 
+    def check_begun(self) -> None:
+        """Judges whether every centre has begun, after an epoch.
+
+        Raises:
+            ValueError: If it has had fewer rows than a layer has clusters.
+        """
+        for layer in self.clusters:
+            layer.check_begun()
+
     def fit(self, *args: Any, callbacks: Any = None, **options: Any) -> Any:
         """Trains, see keras.Model.fit.
 
@@ -189,7 +209,8 @@ class ClusteringModel(keras.Model):
             ValueError: If an epoch has had fewer rows than a layer has clusters.
         """
         given = tf.nest.flatten(callbacks) if callbacks else []
-        return super().fit(*args, callbacks=[*given, _MustBegin()], **options)
+        own = AfterEpoch(self.check_begun)
+        return super().fit(*args, callbacks=[*given, own], **options)
 
     def compute_loss(
         self,
@@ -235,7 +256,7 @@ class ClusteringModel(keras.Model):
             penalty = tf.add_n([tf.constant(0.0), *self.losses])
             self._told.loss.update_state(each + penalty)
             self._told.cross_entropy.update_state(each)
-            self._told.accuracy.update_state(is_right(y_pred, y))
+            self._told.accuracy.update_state(is_right(y_pred, losses.as_classes(y)))
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -259,6 +280,7 @@ class ClusteringModel(keras.Model):
         return [*own, *super().metrics]
 
     def _cross_entropy(self, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
+        y = losses.as_classes(y)
         logits = losses.as_logits(losses.full_precision(y_pred), self._softmax)
         each = losses.cross_entropy(logits, y)
         return each if sample_weight is None else each * sample_weight
@@ -294,12 +316,3 @@ class ClusteringModel(keras.Model):
             config["network"], custom_objects=custom_objects
         )
         return cls(**{**config, "network": network})
-
-
-class _MustBegin(keras.callbacks.Callback):
-    """Refuses to go on with centres that a whole epoch could not begin."""
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Judges every layer."""
-        for layer in self.model.clusters:
-            layer.check_begun()

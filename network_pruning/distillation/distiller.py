@@ -55,7 +55,7 @@ class Distiller(Trainer):
     large as at temperature 1 (G. Hinton, O. Vinyals, J. Dean, 2015, section 2). It is
     one loss, and one update.
 
-    A batch is (images [n, h, w, c], labels int [n], or [n, attributes]); without
+    A batch is (images [n, h, w, c], labels [n] or [n, 1], or [n, attributes]); without
     labels, images alone, where soft_weight is 1. With stored outputs (teacher None) the
     teacher's logits [n, classes], of several teachers [n, teachers, classes], come last
     in it.
@@ -257,12 +257,8 @@ class Distiller(Trainer):
                 "batch: got no labels, expected int [n]: they can only be left out "
                 f"with soft_weight=1 and a loss other than {', '.join(LABELLED)}"
             )
-        if labels is not None and labels.shape.rank == 2 and self._loss != "attributes":
-            raise ValueError(
-                f"labels: got shape {labels.shape}, expected the number of the class "
-                f"of each example [n] with loss={self._loss!r}: of one-hot ones, "
-                "labels.argmax(axis=1)"
-            )
+        if labels is not None and self._loss != "attributes":
+            labels = losses.as_classes(labels)
         return images, labels, stored
 
     def _weigh(

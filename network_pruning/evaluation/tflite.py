@@ -53,6 +53,9 @@ def to_tflite(
             f"{model.name}: no LiteRT form for {len(model.inputs)} inputs and "
             f"{len(model.outputs)} outputs, expected one of each."
         )
+    if int8 and (recurrent := _recurrent(model)):
+        # LiteRT's quantiser ends the process where there is recurrence.
+        raise ValueError(f"{model.name}: no int8 form for the recurrent {recurrent}.")
     with _quiet():
         converter = _converter(model)
         if int8:
@@ -62,6 +65,15 @@ def to_tflite(
         except Exception as error:  # The converter has no common class of its own.
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise ValueError(f"{model.name}: no LiteRT form: {reason}") from error
+
+
+def _recurrent(model: keras.Model) -> str | None:
+    """Returns the name of a recurrent layer; None where there is none."""
+    kinds = keras.layers.RNN, keras.layers.Bidirectional
+    for layer in model._flatten_layers():
+        if isinstance(layer, kinds):
+            return layer.name
+    return None
 
 
 class LiteModel:

@@ -311,11 +311,15 @@ def _deepest(
 
     Returns:
         Its masks.
+
+    Raises:
+        ValueError: If not one unit can go.
     """
     allowed = config.limits()
     measured = limits.judge(network, data, strangers)
     before = after = measured({})
-    best = keep_units(scores, sparsity=0.0, scope=config.scope)
+    best: dict[str, BoolArray] | None = None
+    shallowest: limits.Measures = {}
     for place in range(1, DEPTHS):
         masks = keep_units(
             scores,
@@ -323,11 +327,20 @@ def _deepest(
             scope=config.scope,
             round_to=config.round_to,
         )
+        if all(mask.all() for mask in masks.values()):
+            continue
         found = measured(masks)
         cost = limits.costs(before, found, allowed)
+        shallowest = shallowest or cost
         if limits.are_kept(cost, allowed):
             best, after = masks, found
         elif limits.is_hopeless(cost, allowed):
             break
+    if best is None:
+        raise ValueError(
+            f"{limits.worst(shallowest, allowed)} by the shallowest cut, so that "
+            "nothing can be cut: allow more, rank by another --criterion, cut over all "
+            "layers (--scope=global), or lower --round_to"
+        )
     part.write_json(LIMITS, {"limits": allowed, "before": before, "after": after})
     return best

@@ -107,6 +107,19 @@ def is_hopeless(cost: Measures, limits: Mapping[str, float]) -> bool:
     )
 
 
+def worst(cost: Measures, limits: Mapping[str, float]) -> str:
+    """Returns the limit that a cut misses most, and by how much, in words.
+
+    Args:
+        cost: Of the cut, by limit; {} if there is no cut at all.
+        limits: By name.
+    """
+    if not cost:
+        return f"{next(iter(limits))}: no unit would go"
+    name = max(limits, key=lambda name: cost[name] - limits[name])
+    return f"{name}: got {limits[name]:g}, missed with {cost[name]:.4f}"
+
+
 def remark(kept: Mapping[str, Any]) -> str:
     """Returns what limits.json says, as one line."""
     words = [

@@ -150,6 +150,8 @@ def find(
         ValueError: If there is no such training, with the command that makes it, or
             the file does not fit.
     """
+    # As in every training, so that what is cut is written alike whenever it is loaded.
+    keras.backend.experimental.enable_tf_random_generator()
     if is_model_file(config.source):
         network = build_model(config.source, data.input_shape, data.num_classes)
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(config.source).stem)

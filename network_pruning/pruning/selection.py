@@ -60,7 +60,12 @@ def keep_units(
         )
     if scope not in {"layer", "global"}:
         raise ValueError(f"scope: got {scope!r}, expected 'layer' or 'global'.")
-    if round_to < 1 or (round_to > 1 and keep is not None):
+    if strange := [n for n, score in scores.items() if not isinstance(score, Scores)]:
+        raise ValueError(
+            f"scores: got {type(scores[strange[0]]).__name__} for {strange[0]!r}, "
+            "expected Scores by group name, as score_units gives them."
+        )
+    if round_to != int(round_to) or round_to < 1 or (round_to > 1 and keep is not None):
         raise ValueError(
             f"round_to: got {round_to!r}, expected a positive integer, with sparsity; "
             "with keep, give the rounded counts themselves."
@@ -155,7 +160,7 @@ def _keep_given(
             f"keep: got the group {unknown[0]!r}, expected one of {list(values)}."
         )
     for name, kept in keep.items():
-        if not 1 <= kept <= values[name].size:
+        if kept != int(kept) or not 1 <= kept <= values[name].size:
             raise ValueError(
                 f"keep: got {kept} for group {name!r}, expected 1 to "
                 f"{values[name].size} units."

@@ -272,6 +272,44 @@ def test_a_clustering_student_learns_by_hints_as_well(images, labels):
     assert {layer.held.numpy() for layer in student.clusters} == {4}
 
 
+def test_hints_of_a_clustering_student_are_measured_after_training(images, labels):
+    student = ClusteringModel(make_dense(), clusters=4)
+    taught = npr.Distiller(student, make_dense(), hints={"fc": "fc"})
+    taught.compile("sgd")
+    batch = {"batch_size": 11, "verbose": 0}
+    told = taught.fit(images, labels, validation_data=(images, labels), **batch)
+    measured = taught.evaluate(images, labels, return_dict=True, **batch)
+    for name, value in measured.items():
+        assert told.history[f"val_{name}"] == [pytest.approx(value)]
+    # Penalties of training are none of a measurement's.
+    parts = 0.9 * 25 * measured["soft"] + 0.1 * measured["hard"] + measured["hints"]
+    assert measured["loss"] == pytest.approx(parts, rel=1e-5)
+
+
+def test_a_distiller_too_refuses_more_clusters_than_rows(images, labels):
+    student = ClusteringModel(make_dense(), clusters=30)
+    taught = npr.Distiller(student, make_dense())
+    taught.compile("sgd")
+    with pytest.raises(ValueError, match="clusters of fc: got 30, expected at most 22"):
+        taught.fit(images, labels, batch_size=11, epochs=3, verbose=0)
+
+
+def test_labels_are_taken_as_keras_takes_them(images, labels):
+    model = ClusteringModel(make_network(), ["fc"], clusters=4)
+    model.compile("sgd")
+    told = [
+        model.evaluate(images, given, verbose=0, return_dict=True)
+        for given in (labels, labels[:, None], labels.astype("float32"))
+    ]
+    assert told[0] == told[1] == told[2]
+    model = ClusteringModel(make_network(), ["fc"], clusters=4)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=r"labels: got shape \(None, 3\), expected"):
+        model.evaluate(images, np.eye(3)[labels], verbose=0)
+    with pytest.raises(ValueError, match="labels: got none, expected the number"):
+        model.evaluate(images, verbose=0)
+
+
 def test_probabilities_are_not_put_through_a_softmax_twice(images, labels):
     model = ClusteringModel(make_network("softmax"), ["fc"], clusters=4)
     expected = -np.mean(np.log(model(images).numpy()[np.arange(EXAMPLES), labels]))
@@ -315,6 +353,7 @@ def test_more_clusters_than_rows_are_refused(images, labels):
     ("options", "message"),
     [
         ({"layers": ["cnv"]}, "'cnv', expected one of .*conv.*mean 'conv'"),
+        ({"layers": []}, "layers: got none, expected some of conv, fc, logits"),
         ({"clusters": 0}, "clusters of conv: got 0, expected a whole number above 0"),
         ({"clusters": 2.5}, "clusters of conv: got 2.5"),
         ({"weight": -1}, "weight of conv: got -1, expected a number of 0 or more"),

@@ -485,3 +485,14 @@ def test_batches_that_do_not_fit_are_said_in_one_line(
     with pytest.raises(ValueError, match=said) as caught:
         distiller.test_step(batch)
     assert "\n" not in str(caught.value)
+
+
+def test_labels_in_a_column_are_labels(images, labels):
+    distiller = Distiller(make_student(), make_teacher())
+    told = []
+    for given in (labels, labels[:, None]):
+        for metric in distiller.metrics:
+            metric.reset_state()
+        batch = tf.constant(images), tf.constant(given)
+        told.append({k: float(v) for k, v in distiller.test_step(batch).items()})
+    assert told[0] == told[1]

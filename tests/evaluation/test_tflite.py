@@ -111,3 +111,16 @@ def test_what_litert_cannot_express_is_refused_in_one_line():
 def test_a_truncated_file_is_refused():
     with pytest.raises(ValueError):
         tflite.run(tflite.to_tflite(network())[:100], X)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [keras.layers.LSTM(3), keras.layers.Bidirectional(keras.layers.GRU(3))],
+)
+def test_recurrence_is_quantised_by_nobody(layer):
+    inputs = keras.Input((6, 4))
+    model = keras.Model(inputs, keras.layers.Dense(2)(layer(inputs)))
+    assert len(tflite.to_tflite(model)) > 500
+    examples = np.zeros((4, 6, 4), np.float32)
+    with pytest.raises(ValueError, match="no int8 form for the recurrent"):
+        tflite.to_tflite(model, int8=True, representative=examples)

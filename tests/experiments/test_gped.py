@@ -95,6 +95,8 @@ def test_flags_are_judged():
         (["--procedure=ood"], "ood: got no out-of-distribution set, expected names"),
         (["--procedure=all"], "for --procedure=all, as in --ood=fashion_mnist"),
         (["--ood=mnist"], "ood: got mnist, which the chain walks on"),
+        (["--ood=some/test"], "ood: got some/test, whose name 'test' another set"),
+        (["--ood=a/b,c/b"], "ood: got a/b, whose name 'b' another set of images has"),
         (["--procedure=search", "--recorded=0"], "recorded: got 0, .* which search"),
         (
             ["--iterations=100", "--ensemble_every=9"],

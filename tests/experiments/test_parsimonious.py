@@ -28,6 +28,7 @@ BASE = {
     "k": (3,),
     "n_init": 1,
 }
+OTHERS = "quick_student-none"
 CLUSTERED = {"clusters": 8, "layers": ("conv3", "fc1")}
 
 
@@ -106,11 +107,12 @@ def test_clusters_are_judged_by_kmeans_and_by_what_was_learned(finished):
     run(finished, procedure="publish", **told)
     lines = (finished / "references/ledger.csv").read_text()
     assert (
-        '"CIFAR10, 1 epochs of 60 images (made up)",CIFAR10_distilled,nmi fc1 K=3'
-        in lines
+        '"CIFAR10, 1 epochs of 60 images in batches of 30, 20 select (made up)",'
+        "CIFAR10_distilled,nmi fc1 K=3" in lines
     )
     assert (
-        "--preset=CIFAR10_distilled --epochs=1 --num_valid=20 --num_train=60," in lines
+        "--preset=CIFAR10_distilled --epochs=1 --num_valid=20 --num_train=60 "
+        "--batch_size=30," in lines
     )
     assert (finished / "references/parsimonious_clusters.md").read_text() == text
 
@@ -122,7 +124,7 @@ def test_numbers_of_several_sittings_stand_together(finished, caplog):
     name = f"cells/parsimonious-{study.config.get('dataset')}.csv"
     numbers = grids.read(publishing.Number, references, name)
     mine = next(one for one in numbers if one.metric == "accuracy")
-    assert mine.length == "1 epochs of 60 images (made up)"
+    assert mine.length == "1 epochs of 60 images in batches of 30, 20 select (made up)"
     # Earlier, somebody had another number of this seed, and one of another seed.
     theirs = dataclasses.replace(mine, value=0.25)
     more = dataclasses.replace(mine, value=0.75, seed=7)
@@ -191,6 +193,19 @@ def test_the_hybrid_and_a_search(tmp_path, capsys):
         "| 0 | CIFAR10_baseline | 0.03 |  |  |  |  | 3.0 | 0.2 | 0."
         in capsys.readouterr().out
     )
+
+
+def test_numbers_of_other_images_and_teachers_are_nobodys(finished, tmp_path):
+    # A student of another teacher than the preset's bears another name.
+    study = run(finished, procedure="test")
+    others = [s.made for s in study.trainings() if s.procedure == "distill"]
+    assert [made["label"] for made in others] == ["CIFAR10_distilled", OTHERS]
+    run(tmp_path, procedure="train", preset="CIFAR10_baseline", dataset="uci_digits")
+    told = {"dataset": "uci_digits", "references_dir": str(tmp_path / "references")}
+    run(tmp_path, procedure="test", **told)
+    with pytest.raises(ValueError, match="no number of a preset on its own dataset"):
+        run(tmp_path, procedure="publish", **told)
+    assert not (tmp_path / "references/ledger.csv").exists()
 
 
 def test_misfits_are_answered_in_one_line(tmp_path):

@@ -175,6 +175,14 @@ def test_the_allowed_drop_is_kept_on_valid(
             break
 
 
+def test_a_limit_that_no_cut_keeps_is_said(conv, prune, light, monkeypatch, tmp_path):
+    monkeypatch.setattr(choices.limits, "are_kept", lambda cost, limits: False)
+    code, line = prune(*conv, "--max_drop=0.001")
+    assert code == 2 and "max_drop: got 0.001, missed with " in line
+    assert "nothing can be cut: allow more" in line
+    assert not list(tmp_path.rglob("pruned.keras"))
+
+
 def test_scores_of_a_finished_ranking_are_taken(
     conv, rank, prune, light, tmp_path, monkeypatch
 ):
@@ -433,6 +441,19 @@ PUBLISHED = "keep: got 3 numbers, expected 2: the 2 groups are c1 (6), f2 (8)"
         (["--budget=macs"], "budget: got 'macs', expected cost:share"),
         (["--budget=flops:0.5"], "costs are params, macs, bytes, latency"),
         (["--max_drop=2"], "max_drop: got 2.0, expected a drop of accuracy"),
+        (
+            ["--keep=3,3", "--retrain_epochs=1", "--optimizer=sgd", "--momentum=2"],
+            "momentum: got 2.0, expected a number in [0,1)",
+        ),
+        (
+            ["--keep=3,3", "--model_checkpoint=b.keras"],
+            "model_checkpoint: got b.keras with --model=",
+        ),
+        (["--keep=3,3", "--scores=a.keras"], "scores: there is no a.keras"),
+        (
+            ["--max_auroc_drop=0.1", "--ood=nosuchset"],
+            "ood: got 'nosuchset', expected",
+        ),
         (["--keep=3,3", "--export=onnx"], "export: got 'onnx', expected some of"),
         (["--retrain"], "retrain: got --retrain_epochs=0, expected at least 1"),
         (

@@ -175,3 +175,9 @@ def test_several_outputs_are_said_where_one_is_needed(name):
     with pytest.raises(ValueError, match="got outputs .*, expected one of logits"):
         criteria.score_units(two, name, cases.dataset(one))
     assert criteria.score_units(two, "l2")
+
+
+def test_groups_of_another_model_are_refused():
+    ours, theirs = cases.normalised(), cases.normalised()
+    with pytest.raises(ValueError, match="is of another model than"):
+        criteria.score_units(ours, "l2", groups=find_groups(theirs))

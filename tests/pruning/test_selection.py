@@ -72,6 +72,8 @@ def test_keep_given_counts():
         ({"keep": {"c": 1}}, "got the group 'c', expected one of"),
         ({"keep": {"a": 0}}, "got 0 for group 'a', expected 1 to 4"),
         ({"keep": {"a": 5}}, "got 5 for group 'a', expected 1 to 4"),
+        ({"keep": {"a": 2.5}}, "got 2.5 for group 'a', expected 1 to 4"),
+        ({"sparsity": 0.5, "round_to": 1.5}, "round_to: got 1.5"),
     ],
 )
 def test_bad_choices(options, message):
@@ -155,3 +157,9 @@ def test_no_layer_is_emptied():
     masks = selection.keep_units(scores, keep={group.name: 4})
     assert np.flatnonzero(masks[group.name]).tolist() == [3, 6, 8, 9]
     groups.vector(masks)
+
+
+def test_values_alone_are_no_scores():
+    values = {name: score.values for name, score in SCORES.items()}
+    with pytest.raises(ValueError, match="scores: got ndarray for 'a'"):
+        selection.keep_units(values, sparsity=0.5)

@@ -92,8 +92,8 @@ def score_units(
         those of the whole pass, shared out evenly.
 
     Raises:
-        ValueError: If the criterion or an option is unknown or of the wrong kind, or
-            the data are none of this project's.
+        ValueError: If the criterion or an option is unknown or of the wrong kind, the
+            groups are another model's, or the data are none of this project's.
     """
     function = _known(criterion)
     _check_options(criterion, function, options)
@@ -103,12 +103,23 @@ def score_units(
             "it: of arrays in a .npz with x_train and y_train, data.load('my.npz')."
         )
     chosen = list(find_groups(model) if groups is None else groups)
+    _check_groups(model, chosen)
     start = time.perf_counter()
     scores = function(model, chosen, data, seed, **options)
     share = (time.perf_counter() - start) / max(len(chosen), 1)
     return {
         group.name: _completed(scores[group.name], group, share) for group in chosen
     }
+
+
+def _check_groups(model: keras.Model, groups: Iterable[UnitGroup]) -> None:
+    own = {id(layer) for layer in model._flatten_layers()}
+    for group in groups:
+        if any(id(member.layer) not in own for member in group.producers):
+            raise ValueError(
+                f"groups: {group.name!r} is of another model than {model.name!r}, "
+                "expected groups that find_groups(model) gives."
+            )
 
 
 def _completed(scores: Scores, group: UnitGroup, seconds: float) -> Scores:
