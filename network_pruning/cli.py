@@ -252,6 +252,9 @@ def check_named(flag: str, check: Callable[[str], None], name: str) -> None:
 
 
 def _with_hint(message: str, config_class: type) -> str:
+    if strange := re.match(r"flag --(\w+)=(.*?): \('Non-boolean", message):
+        name, value = strange.groups()
+        return f"{name}: got {value!r}, expected --{name} or --no{name}"
     unknown = re.match(r"Unknown command line flag '(.*?)'", message)
     if unknown is None:
         return message

@@ -354,9 +354,10 @@ def _check_recipe(config: SweepConfig) -> None:
             f"milestones: got {words(config.milestones)}, expected epochs or shares "
             "of them above 0, as in --milestones=0.5,0.75"
         )
-    if config.epochs and (late := [m for m in config.milestones if m >= config.epochs]):
+    late = tuple(end for end in config.milestones if end >= config.epochs)
+    if config.epochs and late:
         raise ValueError(
-            f"milestones: got {words(tuple(late))}, expected less than the {config.epochs} "
+            f"milestones: got {words(late)}, expected less than the {config.epochs} "
             "epochs of the training: the step size would never fall there"
         )
     if config.epochs and config.warmup_epochs >= config.epochs:

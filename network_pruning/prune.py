@@ -50,11 +50,15 @@ def check(config: PruneConfig) -> None:
             f"scores: there is no {config.scores}, expected what python -m "
             "network_pruning.rank writes: a ranking's folder, or its scores.npz"
         )
-    if config.scores is not None and is_model_file(config.scores):
+    if config.scores is not None and _is_other_file(Path(config.scores)):
         raise ValueError(
-            f"scores: got {config.scores}, a model, expected a ranking's folder, or "
+            f"scores: got the file {config.scores}, expected a ranking's folder, or "
             "its scores.npz"
         )
+
+
+def _is_other_file(path: Path) -> bool:
+    return path.is_file() and path.suffix != ".npz"
 
 
 def check_teacher(teacher: str) -> None:

@@ -291,6 +291,7 @@ def test_help_of_the_main_job_loads_no_tensorflow():
         (["--k_vals=0,2"], "k_vals: got 2.0"),
         (["--nothing"], "unknown flag --nothing"),
         (["--dataset=fashon"], "did you mean 'fashion'?"),
+        (["--keep_best=so"], "keep_best: got 'so', expected --keep_best or --nokeep"),
         (["--dataset=" + 300 * "x"], "x"),
         (["--dataset=no/such.npz"], "looks like a path"),
         (["--dataset=uci_digits", "--model=mpl"], "Did you mean 'mlp'?"),

@@ -169,7 +169,7 @@ def test_the_images_themselves_are_no_strangers(small_digits):
             ["--max_nll_increase=.1", "--keep=3"],
             "got --keep and --max_nll_increase, expected exactly one of",
         ),
-        (["--max_auroc_drop=.1", "--ood=nowhere"], "dataset: got 'nowhere'"),
+        (["--max_auroc_drop=.1", "--ood=nowhere"], "ood: got 'nowhere'"),
     ],
 )
 def test_unfit_limits_are_one_line(prune, tmp_path, words, message):
