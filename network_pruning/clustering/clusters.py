@@ -8,14 +8,15 @@ equal centres: sums, counts and candidates are those of the global batch.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.clustering import kmeans
-
-_WHOLE = ("clusters", "reset_every", "min_count", "seed")
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,22 @@ class Clustering:
         Raises:
             ValueError: In one line, for the first unfit value.
         """
-        expected = {
-            "kind": (self.kind in kmeans.KINDS, f"one of {', '.join(kmeans.KINDS)}"),
-            "clusters": (self.clusters >= 1, "a whole number above 0"),
-            "weight": (0 <= self.weight < float("inf"), "a number of 0 or more"),
-            "momentum": (0 <= self.momentum < 1, "a share of the old centre in [0,1)"),
-            "reset_every": (self.reset_every >= 0, "whole steps, 0 for never"),
-            "min_count": (self.min_count >= 0, "a whole number of rows"),
-            "seed": (0 <= self.seed < 2**31, "a whole number of 0 or more"),
-        }
-        for name, (fits, text) in expected.items():
+        for name, (kind, fits, text) in _EXPECTED.items():
             value = getattr(self, name)
-            if not fits or (name in _WHOLE and int(value) != value):
+            if not isinstance(value, kind) or not fits(value):
                 raise ValueError(f"{name} of {where}: got {value!r}, expected {text}")
+
+
+_EXPECTED: dict[str, tuple[type, Callable[[Any], bool], str]] = {
+    "kind": (str, lambda v: v in kmeans.KINDS, f"one of {', '.join(kmeans.KINDS)}"),
+    "clusters": (Integral, lambda v: v >= 1, "a whole number above 0"),
+    "weight": (Real, lambda v: 0 <= v < float("inf"), "a number of 0 or more"),
+    "momentum": (Real, lambda v: 0 <= v < 1, "a share of the old centre in [0,1)"),
+    "reset_every": (Integral, lambda v: v >= 0, "whole steps, 0 for never"),
+    "min_count": (Integral, lambda v: v >= 0, "a whole number of rows"),
+    "seed": (Integral, lambda v: 0 <= v < 2**31, "a whole number of 0 or more"),
+}
+"""Setting -> its kind, what it must be, and that in words."""
 
 
 class Clusters(keras.layers.Layer):

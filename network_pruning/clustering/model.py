@@ -212,6 +212,24 @@ class ClusteringModel(keras.Model):
         own = AfterEpoch(self.check_begun)
         return super().fit(*args, callbacks=[*given, own], **options)
 
+    def save(self, filepath: Any, *args: Any, **options: Any) -> None:
+        """Saves the model, its centres included, see keras.Model.save.
+
+        Args:
+            filepath: A .keras file.
+            *args: As there.
+            **options: As there.
+
+        Raises:
+            ValueError: If it is none: of a SavedModel Keras brings no trainer back.
+        """
+        if not str(filepath).endswith(".keras"):
+            raise ValueError(
+                f"filepath: got {filepath}, expected a .keras file; to serve what was "
+                "learned, save .network in any format"
+            )
+        super().save(filepath, *args, **options)
+
     def compute_loss(
         self,
         x: Any = None,

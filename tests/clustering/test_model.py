@@ -146,6 +146,13 @@ def test_inference_is_the_network(images, tmp_path):
     np.testing.assert_array_equal(plain(images), model(images))
 
 
+def test_formats_that_lose_the_trainer_are_refused(tmp_path):
+    model = ClusteringModel(make_network(), clusters=4)
+    with pytest.raises(ValueError, match="filepath: got .*, expected a .keras file"):
+        model.save(tmp_path / "folder")
+    model.network.save(tmp_path / "folder")
+
+
 def test_fit_alone_saves_and_goes_on(images, labels, tmp_path):
     model = ClusteringModel(make_network(), ["conv", "fc"], "spatial", 4, seed=3)
     model.compile(keras.optimizers.SGD(0.1, 0.9), run_eagerly=True)
@@ -356,6 +363,8 @@ def test_more_clusters_than_rows_are_refused(images, labels):
         ({"layers": []}, "layers: got none, expected some of conv, fc, logits"),
         ({"clusters": 0}, "clusters of conv: got 0, expected a whole number above 0"),
         ({"clusters": 2.5}, "clusters of conv: got 2.5"),
+        ({"clusters": float("inf")}, "clusters of conv: got inf"),
+        ({"weight": None}, "weight of conv: got None, expected a number of 0 or more"),
         ({"weight": -1}, "weight of conv: got -1, expected a number of 0 or more"),
         ({"weight": float("nan")}, "weight of conv: got nan"),
         ({"momentum": 1.0}, r"momentum of conv: got 1.0, expected a share .* \[0,1\)"),
