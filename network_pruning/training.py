@@ -212,6 +212,23 @@ class Trainer(keras.Model):
         ]
 
 
+def check_keras_file(filepath: Any, plain: str) -> None:
+    """Refuses formats from which Keras brings no trainer back.
+
+    Args:
+        filepath: Where a model that trains another is to be saved.
+        plain: Attribute of it that any format holds.
+
+    Raises:
+        ValueError: If it is no .keras file.
+    """
+    if not str(filepath).endswith(".keras"):
+        raise ValueError(
+            f"filepath: got {filepath}, expected a .keras file; to serve what was "
+            f"learned, save .{plain} in any format"
+        )
+
+
 class AfterEpoch(keras.callbacks.Callback):
     """Calls a function at the end of each epoch of a `fit`."""
 

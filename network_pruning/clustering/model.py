@@ -16,6 +16,7 @@ from network_pruning.graph import ends_in_softmax
 from network_pruning.taps import call_tapped, tap_shapes, weighted_layers
 from network_pruning.training import (
     AfterEpoch,
+    check_keras_file,
     is_right,
     share_of_mean,
     share_of_sum,
@@ -223,11 +224,7 @@ class ClusteringModel(keras.Model):
         Raises:
             ValueError: If it is none: of a SavedModel Keras brings no trainer back.
         """
-        if not str(filepath).endswith(".keras"):
-            raise ValueError(
-                f"filepath: got {filepath}, expected a .keras file; to serve what was "
-                "learned, save .network in any format"
-            )
+        check_keras_file(filepath, "network")
         super().save(filepath, *args, **options)
 
     def compute_loss(

@@ -36,6 +36,7 @@ from network_pruning.taps import call_tapped
 from network_pruning.training import (
     AfterUpdate,
     Trainer,
+    check_keras_file,
     hard_loss,
     is_dense,
     is_right,
@@ -165,6 +166,20 @@ class Distiller(Trainer):
         lesson = self._teacher.ask(images) if stored is None else (stored, {})
         each, told = self._weigh(images, labels, *lesson, training=False)
         return self.report(each, self._penalty(), told)
+
+    def save(self, filepath: Any, *args: Any, **options: Any) -> None:
+        """Saves student, teachers and adapters, see keras.Model.save.
+
+        Args:
+            filepath: A .keras file.
+            *args: As there.
+            **options: As there.
+
+        Raises:
+            ValueError: If it is none: of a SavedModel Keras brings no trainer back.
+        """
+        check_keras_file(filepath, "student")
+        super().save(filepath, *args, **options)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments.

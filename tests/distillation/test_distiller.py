@@ -319,6 +319,12 @@ def test_one_file_keeps_student_teachers_and_optimiser(images, labels, tmp_path)
         make(5).load_weights(tmp_path / "all.weights.h5")
 
 
+def test_formats_that_lose_the_trainer_are_refused(tmp_path):
+    distiller = Distiller(make_student(), make_teacher())
+    with pytest.raises(ValueError, match=r"a .keras file; .* save .student in any"):
+        distiller.save(tmp_path / "folder")
+
+
 def test_hints_are_saved_and_functions_are_not(tmp_path):
     hinted = Distiller(make_student(), make_teacher(), hints={"conv": "conv"})
     hinted.save(tmp_path / "hinted.keras")
