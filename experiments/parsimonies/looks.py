@@ -168,7 +168,8 @@ def removability(study: Study) -> None:
     for stage in stages:
         with study.chain.stage("removability", fields, read_by(study, stage)) as step:
             if step.made is None:
-                step.finish({"accuracy": _cut(study, stage)})
+                told = {"sparsities": config.sparsities, "accuracy": _cut(study, stage)}
+                step.finish(told)
         found = (study.chain.latest["removability"].made or {})["accuracy"]
         for criterion, values in found.items():
             by_name = curves.setdefault(criterion, {})

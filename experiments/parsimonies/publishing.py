@@ -30,7 +30,8 @@ class Number:
     Attributes:
         length: Of the training, and of what is said of its images, in words.
         setting: A preset.
-        metric: accuracy (on test), or nmi with the layer and K.
+        metric: accuracy (on test), what is left of it after a cut, or nmi with the
+            layer and K.
         seed: Of the training.
         value: The number.
         flags: That say the length.
@@ -56,7 +57,6 @@ def publish(study: Study) -> None:
     they are there when a training of the same setting and seed is made again.
 
     Raises:
-        ValueError: If no preset is trained on the dataset that it is published for.
         DamagedFile: If what is kept is not what was written.
     """
     references = RunDir(study.config.references_dir)
@@ -67,10 +67,13 @@ def publish(study: Study) -> None:
     note = ledger.kept_note(references, table, study.config.note or None)
     here = {one.key: one for one in _numbers(study, note)}
     if not here:
-        raise ValueError(
-            f"{study.run.path} has no number of a preset on its own dataset, expected "
-            "a training of one, as in --preset=CIFAR10_baseline, and --procedure=test"
+        log.warning(
+            "%s has no number of a preset on its own dataset for the ledger: its pages "
+            "alone are copied",
+            study.run.path,
         )
+        _copy(study.run, references)
+        return
     for key in sorted(here.keys() & kept.keys()):
         if here[key].value != kept[key].value:
             log.info(
@@ -134,6 +137,11 @@ def _told(study: Study) -> Iterator[tuple[Stage, str, float]]:
         for layer, how, k, nmi, *_ in made["lines"]:
             if how == "k-means":
                 yield stage, f"nmi {layer} K={k}", nmi
+    for stage, made in finished(study, "removability"):
+        for criterion, values in made["accuracy"].items():
+            for share, value in zip(made.get("sparsities", ()), values, strict=False):
+                metric = f"{verdicts.ACCURACY}, {share:g} cut by {criterion}"
+                yield stage, metric, value
 
 
 def _copy(run: RunDir, references: RunDir) -> None:

@@ -110,7 +110,8 @@ def verdict(found: Found, preset: str, metric: str) -> str:
     )
     if not mine:
         return "not run"
-    if preset not in BARRED or min(len(mine), len(base)) < len(SEEDS):
+    has_bar = preset in BARRED and (metric == ACCURACY or metric.startswith("nmi "))
+    if not has_bar or min(len(mine), len(base)) < len(SEEDS):
         return "no bar"
     (mean, sd), (base_mean, base_sd) = _mean_sd(mine), _mean_sd(base)
     needed = GAIN if metric == ACCURACY else sd + base_sd
