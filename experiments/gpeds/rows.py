@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,7 +118,7 @@ def student_row(
     """Returns how a student does, against labels and against the chain."""
     said = read(network, expectation, images)
     logits = said.get(expectations.LOG_PROBABILITIES)
-    entropy = said.get(expectations.EXPECTED_ENTROPY)
+    entropy = _expected_entropy(said)
     none = dict.fromkeys(("nll", "accuracy", "ece", "brier"), math.nan)
     return Row(
         stage,
@@ -133,6 +134,13 @@ def student_row(
         teacher_accuracy=metrics.accuracy(truth.log_probabilities, truth.labels),
         draws=truth.draws,
     )
+
+
+def _expected_entropy(said: Mapping[str, FloatArray]) -> FloatArray | None:
+    """Returns the expected data uncertainty that a student tells, or its law has."""
+    if expectations.LOG_CONCENTRATIONS in said:
+        return uncertainty.of_dirichlet(said[expectations.LOG_CONCENTRATIONS]).data
+    return said.get(expectations.EXPECTED_ENTROPY)
 
 
 def judged(logits: FloatArray, labels: npt.NDArray[np.int64]) -> dict[str, float]:

@@ -276,6 +276,8 @@ def test_strangers_are_found_on_a_row_and_not_again(tmp_path, monkeypatch):
         assert used[("fc-10k-0", 120, 0.0, *where)].value == one.auroc
     told = {(use.contender, use.measure) for use in used.values()}
     assert {("student us", uses.MAE), ("EnD2 uo", "nDCG@20 knowledge")} <= told
+    assert ("EnD2 us", uses.MAE) in told
+    assert np.isfinite([use.value for use in used.values()]).all()
     assert {("mc dropout", uses.NLL), ("mean alone us", uses.NLL)} <= told
     # What is published is taken, by both tables.
     gped_table.run(config, None, None)
