@@ -82,15 +82,15 @@ class NetworkConfig:
             raise ValueError(f"seed: got {self.seed}, expected a whole number >= 0")
         if not self.output_dir:
             raise ValueError("output_dir: got none, expected a folder, . for this one")
-        if self.model_checkpoint and is_model_file(self.model):
-            raise ValueError(
-                f"model_checkpoint: got {self.model_checkpoint} with --model="
-                f"{self.model}, two files, expected one of them"
-            )
         if self.model_checkpoint and not is_model_file(self.model_checkpoint):
             raise ValueError(
                 f"model_checkpoint: got {self.model_checkpoint!r}, expected the path "
                 "of a .keras or .h5 file, or of a SavedModel"
+            )
+        if self.model_checkpoint and is_model_file(self.model):
+            raise ValueError(
+                f"model_checkpoint: got {self.model_checkpoint} with --model="
+                f"{self.model}, two files, expected one of them"
             )
 
     def as_dict(self) -> dict[str, Any]:

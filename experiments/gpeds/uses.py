@@ -32,7 +32,12 @@ AUROC, NDCG = "AUROC", "nDCG@20"
 FOLDERS = {name: f"path/to/{name}" for name in ("notmnist", "tiny_imagenet", "lsun")}
 """Strangers that tensorflow-datasets has not -> what the flag is given for them."""
 CHAIN, TOTAL = "ensemble", "total"
-LABELS = {"predictive": "mean alone", "both": "student", "dirichlet": "EnD2"}
+MEASURES = (
+    *(NLL, MAE),
+    *(f"{what} {kind}" for what in (AUROC, NDCG) for kind in ("total", "knowledge")),
+)
+"""In the order of the page."""
+LABELS = {"both": "student", "predictive": "mean alone", "dirichlet": "EnD2"}
 """Target of a student -> what it is called beside the published ones."""
 Published = Mapping[tuple[str, str, str, str], tuple[str, str]]
 """(Row, images, contender, measure) -> value, and where it comes from."""
@@ -225,7 +230,7 @@ def _table(
 ) -> list[str]:
     """Returns the lines of one set of images: a line a contender."""
     keys = [key for key in here if key[0] == images]
-    measures = list(dict.fromkeys(key[2] for key in keys))
+    measures = sorted({key[2] for key in keys}, key=MEASURES.index)
     lines = [
         [
             contender,
@@ -237,10 +242,17 @@ def _table(
                 for measure in measures
             ),
         ]
-        for contender in dict.fromkeys(key[1] for key in keys)
+        for contender in sorted({key[1] for key in keys}, key=_place)
     ]
     title = "On the test images" if images == INSIDE else f"Against {images}"
     return [f"{title}:", "", markdown_of([images, *measures], lines)]
+
+
+def _place(contender: str) -> tuple[int, str]:
+    """Returns what orders contenders: the chain, its students, and then the others."""
+    firsts = (CHAIN, *LABELS.values())
+    told = [n for n, name in enumerate(firsts) if contender.startswith(name)]
+    return (told or [len(firsts)])[0], contender
 
 
 def _shown(values: Sequence[float], published: str) -> str:

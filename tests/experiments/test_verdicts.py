@@ -38,7 +38,7 @@ def test_a_kind_of_clustering_is_held_against_the_baseline(metric, base, ours, s
 
 def test_what_was_never_run_stands_in_the_ledger_too():
     found = {(BASE, "accuracy"): seeds(0.75, 0.77)}
-    settings = {"epochs": 60, "num_valid": 5000}
+    settings = {"epochs": 60, "num_valid": 5000, "batch_size": 100}
     length, flags = verdicts.length(settings), verdicts.length_flags(settings)
     told = verdicts.ledger_lines(found, length, flags, "today")
     lines = {line.key[2:4]: line for line in told}
@@ -47,3 +47,21 @@ def test_what_was_never_run_stands_in_the_ledger_too():
     assert line.command.endswith("--epochs=60 --num_valid=5000")
     missing = lines[SAMPLE, "accuracy"]
     assert (missing.verdict, missing.ours_mean, missing.date) == ("not run", "", "")
+
+
+def test_trainings_that_differ_are_told_apart():
+    settings = {"epochs": 60, "num_valid": 5000, "batch_size": 100}
+    assert verdicts.length(settings) == "60 epochs"
+    short = {**settings, "num_train": 500, "batch_size": 50, "num_valid": 200}
+    assert verdicts.length(short) == (
+        "60 epochs of 500 images in batches of 50, 200 select"
+    )
+    assert verdicts.length_flags(short) == (
+        "--epochs=60 --num_valid=200 --num_train=500 --batch_size=50"
+    )
+
+
+def test_what_a_cut_leaves_has_no_bar():
+    metric = "accuracy, 0.5 cut by l1"
+    found = {(name, metric): seeds(0.4, 0.5, 0.6) for name in (BASE, SAMPLE)}
+    assert verdicts.verdict(found, SAMPLE, metric) == "no bar"
