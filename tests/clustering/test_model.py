@@ -138,7 +138,10 @@ def test_inference_is_the_network(images, tmp_path):
     assert model.layer_paths == ("conv", "fc", "logits")
     before = model.get_weights()
     np.testing.assert_array_equal(model(images), model.network(images))
-    np.testing.assert_array_equal(model.predict(images, verbose=0), model(images))
+    # Traced and eager calls may round differently.
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), model(images), rtol=1e-4, atol=1e-6
+    )
     for weight, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, kept)
     model.network.save(tmp_path / "plain.keras")
