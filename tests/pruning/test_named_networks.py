@@ -26,7 +26,8 @@ SLOW_OWN = {
 }
 APPLICATIONS = {
     **{"VGG16": 15, "ResNet50": 37, "MobileNetV2": 25, "DenseNet121": 120},
-    **{"EfficientNetB0": 40, "MobileNetV3Small": 27},
+    **{"EfficientNetB0": 40, "MobileNetV3Small": 27, "Xception": 28},
+    **{"InceptionV3": 94, "RegNetX002": 31},
 }
 """Number of groups; Torch-Pruning finds 37 in ResNet-50 as well."""
 
