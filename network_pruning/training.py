@@ -114,10 +114,9 @@ class Trainer(keras.Model):
         Raises:
             ValueError: If an epoch was too short for the network's clusters.
         """
-        given = tf.nest.flatten(callbacks) if callbacks else []
-        check = getattr(self.network, "check_begun", None)
-        own = [] if check is None else [AfterEpoch(check)]
-        return super().fit(*args, callbacks=[*given, *own], **options)
+        if (check := getattr(self.network, "check_begun", None)) is not None:
+            callbacks = with_check(callbacks, check)
+        return super().fit(*args, callbacks=callbacks, **options)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Takes one step.
@@ -229,16 +228,16 @@ def check_keras_file(filepath: Any, plain: str) -> None:
         )
 
 
-class AfterEpoch(keras.callbacks.Callback):
-    """Calls a function at the end of each epoch of a `fit`."""
+def with_check(callbacks: Any, check: Callable[[], None]) -> list[Any]:
+    """Returns callbacks of a `fit`, and one that judges every epoch.
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        super().__init__()
-        self._check = check
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Calls it."""
-        self._check()
+    Args:
+        callbacks: One, several or None, as `fit` takes them.
+        check: Called at the end of each epoch.
+    """
+    given = tf.nest.flatten(callbacks) if callbacks else []
+    own = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: check())
+    return [*given, own]
 
 
 def hard_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -181,7 +181,7 @@ def markdown(cells: Sequence[Cell], date: str) -> str:
         some = {metric: groups.get((*which, metric), {}) for metric in METRICS}
         seeds = sorted({seed for values in some.values() for seed in values})
         words = [
-            _shown(list(values.values()), published[row, metric][0])
+            shown(list(values.values()), published[row, metric][0])
             for metric, values in some.items()
         ]
         length = f"{iterations:,}" + ("" if iterations >= FULL else " (short)")
@@ -205,12 +205,31 @@ def grouped(cells: Iterable[Cell]) -> dict[Key, dict[int, float]]:
     return groups
 
 
-def _shown(values: Sequence[float], published: str) -> str:
-    if not values:
-        return f"- / {published}"
-    mean, sd = per_seed(values)
-    ours = f"{mean:.4f}" + (f" ± {sd:.4f}" if len(values) > 1 else "")
-    return f"{ours} / {published}"
+def shown(values: Sequence[float], published: str, places: int = 4) -> str:
+    """Returns our mean and sd, and after a stroke what was published.
+
+    Args:
+        values: Ours, one a seed; there may be none.
+        published: As text; "" for nothing.
+        places: Decimals of ours.
+    """
+    ours = "-"
+    if values:
+        mean, sd = per_seed(values)
+        spread = f" ± {sd:.{places}f}" if len(values) > 1 else ""
+        ours = f"{mean:.{places}f}{spread}"
+    return f"{ours} / {published}" if published else ours
+
+
+def length(iterations: int, dropout: float) -> str:
+    """Returns the ledger's name of chains of a length and a dropout of students."""
+    return f"{iterations} steps" + (f", dropout {dropout:g}" if dropout else "")
+
+
+def length_flags(iterations: int, dropout: float) -> str:
+    """Returns the flags that say `length`, each after a blank."""
+    flags = "" if iterations == FULL else f" --iterations={iterations}"
+    return flags + (f" --student_dropout={dropout:g}" if dropout else "")
 
 
 def ledger_lines(cells: Iterable[Cell], date: str) -> list[LedgerRow]:
@@ -238,11 +257,9 @@ def _line(
 ) -> LedgerRow:
     row, iterations, dropout, metric = key
     seeds, values = [seed for seed, _ in found], [value for _, value in found]
-    flags = "" if iterations == FULL else f" --iterations={iterations}"
-    flags += f" --student_dropout={dropout:g}" if dropout else ""
     return LedgerRow(
         system="gped",
-        table=f"{iterations} steps" + (f", dropout {dropout:g}" if dropout else ""),
+        table=length(iterations, dropout),
         row=row,
         metric=metric,
         published=published[0],
@@ -250,7 +267,7 @@ def _line(
         ours_mean=f"{fmean(values):.5f}" if values else "",
         ours_sd=f"{float(per_seed(values)[1]):.5f}" if len(values) > 1 else "",
         seeds=" ".join(map(str, sorted(seeds))),
-        command=f"{COMMAND} --rows={row}{flags}",
+        command=f"{COMMAND} --rows={row}{length_flags(iterations, dropout)}",
         date=date if values else "",
         verdict=verdict(values, float(published[0])),
     )

@@ -17,7 +17,7 @@ from experiments.benchmarks.table import markdown_of
 from experiments.gpeds import calibration, distill, strangers
 from experiments.gpeds.config import TELLING, GpedConfig, stranger_name
 from experiments.gpeds.rows import Row
-from experiments.gpeds.tables import COMMAND, FULL
+from experiments.gpeds.tables import COMMAND, FULL, length, length_flags, shown
 from experiments.ledger import NEVER, LedgerRow
 from experiments.published import FOLDER
 from network_pruning.evaluation.metrics import per_seed
@@ -235,9 +235,10 @@ def _table(
         [
             contender,
             *(
-                _shown(
+                shown(
                     list(here.get((images, contender, measure), {}).values()),
                     published.get((row, images, contender, measure), ("", ""))[0],
+                    places=3,
                 )
                 for measure in measures
             ),
@@ -253,14 +254,6 @@ def _place(contender: str) -> tuple[int, str]:
     firsts = (CHAIN, *LABELS.values())
     told = [n for n, name in enumerate(firsts) if contender.startswith(name)]
     return (told or [len(firsts)])[0], contender
-
-
-def _shown(values: Sequence[float], published: str) -> str:
-    if not values:
-        return "-"
-    mean, sd = per_seed(values)
-    ours = f"{mean:.3f}" + (f" ± {sd:.3f}" if len(values) > 1 else "")
-    return f"{ours} / {published}" if published else ours
 
 
 def ledger_lines(uses: Iterable[Use], date: str) -> list[LedgerRow]:
@@ -284,8 +277,6 @@ def _line(
     row, iterations, dropout, images, contender, measure = key
     values = list(found.values())
     value, provenance = published.get((row, images, contender, measure), ("", NEVER))
-    flags = "" if iterations == FULL else f" --iterations={iterations}"
-    flags += f" --student_dropout={dropout:g}" if dropout else ""
     strangers = [images]
     if images == INSIDE:
         theirs = {key[1] for key in published if key[0] == row}
@@ -293,7 +284,7 @@ def _line(
     named = ",".join(FOLDERS.get(name, name) for name in strangers)
     return LedgerRow(
         system="gped",
-        table=f"{iterations} steps" + (f", dropout {dropout:g}" if dropout else ""),
+        table=length(iterations, dropout),
         row=row,
         metric=f"{images}: {measure}, {contender}",
         published=value,
@@ -302,7 +293,7 @@ def _line(
         ours_sd=f"{float(per_seed(values)[1]):.5f}" if len(values) > 1 else "",
         seeds=" ".join(map(str, sorted(found))),
         command=f"{COMMAND} --rows={row} --targets={','.join(TELLING)} "
-        f"--ood={named}{flags}",
+        f"--ood={named}{length_flags(iterations, dropout)}",
         date=date if values else "",
         verdict=verdict(contender, measure, values, value),
     )

@@ -15,11 +15,11 @@ from network_pruning.clustering.clusters import Clustering, Clusters
 from network_pruning.graph import ends_in_softmax
 from network_pruning.taps import call_tapped, tap_shapes, weighted_layers
 from network_pruning.training import (
-    AfterEpoch,
     check_keras_file,
     is_right,
     share_of_mean,
     share_of_sum,
+    with_check,
 )
 
 ByLayer = Any
@@ -209,9 +209,8 @@ class ClusteringModel(keras.Model):
         Raises:
             ValueError: If an epoch has had fewer rows than a layer has clusters.
         """
-        given = tf.nest.flatten(callbacks) if callbacks else []
-        own = AfterEpoch(self.check_begun)
-        return super().fit(*args, callbacks=[*given, own], **options)
+        callbacks = with_check(callbacks, self.check_begun)
+        return super().fit(*args, callbacks=callbacks, **options)
 
     def save(self, filepath: Any, *args: Any, **options: Any) -> None:
         """Saves the model, its centres included, see keras.Model.save.
