@@ -217,7 +217,8 @@ def markdown(uses: Sequence[Use], date: str) -> str:
             "",
         ]
         here = {key[3:]: values for key, values in groups.items() if key[:3] == chain}
-        for images in sorted({key[0] for key in here}, key=lambda name: name != INSIDE):
+        others = sorted({key[0] for key in here} - {INSIDE})
+        for images in (INSIDE, *others):
             lines += [*_table(row, images, here, published), ""]
     return "\n".join(lines)
 
