@@ -12,6 +12,7 @@ import tf_keras as keras
 from network_pruning.graph import Call, leaf_layers, replay
 from network_pruning.inversion import objectives
 from network_pruning.inversion.aims import Aim
+from network_pruning.inversion.convolutions import gradients_by_block
 from network_pruning.inversion.recipe import Recipe
 from network_pruning.taps import call_tapped
 from network_pruning.training import is_dense
@@ -128,9 +129,10 @@ class Reconstructor(keras.Model):
 
     def _apart(self, data: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seen = _Seen(data)
-        _, taps = call_tapped(
-            self.network, self.images, self.aim.taps, False, seen.intercept
-        )
+        with gradients_by_block(self.network):
+            _, taps = call_tapped(
+                self.network, self.images, self.aim.taps, False, seen.intercept
+            )
         each = self.aim.loss(taps, data)
         if self.recipe.total_variation:
             roughness = objectives.total_variation(self.images)

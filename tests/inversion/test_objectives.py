@@ -125,3 +125,18 @@ def test_blurring_by_loops():
         expected[i, j] = (padded[i : i + 3, j : j + 3] * kernel).sum()
     found = objectives.blurred(tf.constant(image[None, :, :, None]))
     np.testing.assert_allclose(found[0, :, :, 0], expected)
+
+
+def test_the_gradient_of_squares_is_that_of_the_formula(drawn):
+    taps, targets = drawn
+    taps = {name: tf.constant(values) for name, values in taps.items()}
+    upstream = np.array([1.0, 3.0, -2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(taps)
+        found = objectives.layers_apart(taps, targets, {"a": 0.5, "b": 2.0})
+    gradient = tape.gradient(found, taps, tf.constant(upstream))
+    for name, weight in (("a", 0.5), ("b", 2.0)):
+        h = taps[name].numpy().reshape(3, -1)
+        gap = np.maximum(h, 0) - np.maximum(targets[name], 0)
+        expected = 2 * weight * upstream[:, None] * gap * (h > 0)
+        np.testing.assert_allclose(gradient[name].numpy().reshape(3, -1), expected)
