@@ -98,21 +98,27 @@ class ResidentChain:
 
     def _steps(self, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the sum of the minibatches' NLLs, and the last."""
-        total, last, taken = tf.constant(0.0), tf.constant(0.0), tf.constant(0)
-        while taken < steps and last <= self._limit:
-            rows = streams.rows_of(
-                self.distiller.seed,
-                streams.BATCHES,
-                self.distiller.steps.read_value(),
-                self.batch_size,
-                self._images.shape[0],
-            )
-            images, labels = (
-                tf.gather(self._images, rows),
-                tf.gather(self._labels, rows),
-            )
-            each = self._step(images, labels, self.distiller.draw_noise())
-            last = tf.reduce_mean(each)
+        total, last = tf.constant(0.0), tf.constant(0.0)
+        here = self.distiller.steps.read_value()
+        end = here + tf.cast(steps, here.dtype)
+        drawn = self._drawn(here)
+        while here < end and last <= self._limit:
+            here += 1
+            # A step ahead: a core that the step leaves idle for a moment draws it.
+            ahead = self._drawn(here)
+            last = tf.reduce_mean(self._step(*drawn))
+            drawn = ahead
             total += last
-            taken += 1
         return total, last
+
+    def _drawn(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns images, labels and the draw of noise of a step, counted from 0."""
+        rows = streams.rows_of(
+            self.distiller.seed,
+            streams.BATCHES,
+            step,
+            self.batch_size,
+            self._images.shape[0],
+        )
+        images, labels = tf.gather(self._images, rows), tf.gather(self._labels, rows)
+        return images, labels, self.distiller.draw_noise(step)

@@ -166,9 +166,9 @@ class PosteriorDistiller(keras.Model):
         """Returns log p(y | x, theta) at the chain's position [n, classes]."""
         return tf.nn.log_softmax(self.call(images))
 
-    def draw_noise(self) -> tf.Tensor:
-        """Returns the draw behind the noise of the next step."""
-        pair = streams.seed_of(self.seed, streams.NOISE, self.steps.read_value())
+    def draw_noise(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the draw behind the noise of a step, counted from 0."""
+        pair = streams.seed_of(self.seed, streams.NOISE, step)
         return self.sampler.draw_noise(self._shapes, pair)
 
     def walk(self, images: tf.Tensor, labels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
@@ -209,7 +209,8 @@ class PosteriorDistiller(keras.Model):
             Mean NLL of the minibatches since the epoch began.
         """
         images, labels = data
-        self.tracker.update_state(self.walk(images, labels, self.draw_noise()))
+        drawn = self.draw_noise(self.steps.read_value())
+        self.tracker.update_state(self.walk(images, labels, drawn))
         return {"nll": self.tracker.result()}
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:

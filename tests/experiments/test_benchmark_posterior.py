@@ -41,7 +41,7 @@ def test_torch_takes_the_same_step():
     weights = teacher.get_weights()
     sampler = sgld(posterior.ETA, prior_precision=posterior.PRECISION, noise="gaussian")
     distiller = PosteriorDistiller(teacher, [], sampler, posterior.CASES)
-    drawn = distiller.draw_noise()
+    drawn = distiller.draw_noise(tf.constant(0))
     twin = theirs.perceptron()
     places = np.cumsum([weight.size for weight in weights])[:-1]
     noise = np.split(drawn.numpy(), places)
