@@ -60,6 +60,20 @@ def test_a_batch_of_unknown_size_is_assigned_in_pieces(rng, monkeypatch):
         )
 
 
+@pytest.mark.parametrize("count", [0, 1, 9, 24])
+def test_many_rows_are_added_up_in_halves(rng, monkeypatch, count):
+    rows = normal(rng, count, 3)
+    clusters = rng.integers(0, 4, count).astype(np.int32)
+    monkeypatch.setattr(kmeans, "MANY", 9)
+    unknown = [tf.TensorSpec([None, 3]), tf.TensorSpec([None], tf.int32)]
+    add_up = functools.partial(kmeans.totals, k=4)
+    for totals in (add_up, tf.function(add_up, input_signature=unknown)):
+        found = totals(tf.constant(rows), tf.constant(clusters))
+        expected = [rows[clusters == z].sum(axis=0) for z in range(4)]
+        np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(found[1], np.bincount(clusters, minlength=4))
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.1, 0.9])
 def test_centres_move_as_the_loops_move_them(rng, momentum, legacy):
