@@ -18,7 +18,8 @@ def as_logits(outputs: Tensor, softmax: bool) -> Tensor:
 
     Args:
         outputs: [n, classes], float.
-        softmax: Whether they are probabilities already, see `graph.ends_in_softmax`.
+        softmax: Whether they are probabilities already, see
+            `classifiers.ends_in_softmax`.
 
     Returns:
         Logits [n, classes]; those of probabilities that have become 0 are finite, -87.

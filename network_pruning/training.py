@@ -20,7 +20,7 @@ import tf_keras as keras
 
 from network_pruning import losses
 from network_pruning.augmentation import Augment, batch_seeds
-from network_pruning.graph import check_not_sigmoid, ends_in_softmax
+from network_pruning.classifiers import check_not_sigmoid, ends_in_softmax
 from network_pruning.optimizers import decaying
 
 AfterUpdate = Callable[[keras.Model], None]

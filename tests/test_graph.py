@@ -8,7 +8,6 @@ import tf_keras as keras
 from network_pruning import graph
 from network_pruning.evaluation.cost import cost_card
 from network_pruning.pruning.units import find_groups
-from network_pruning.training import Trainer
 from tests import cases
 
 
@@ -154,17 +153,3 @@ def test_what_has_no_graph_is_refused_with_the_remedy(make, message):
         find_groups(make())
     with pytest.raises(ValueError, match=message):
         cost_card(make())
-
-
-def test_sigmoids_at_the_end_are_refused():
-    inputs = keras.Input((4,))
-    inner = keras.layers.Dense(3, activation="sigmoid")(inputs)
-    logits = keras.Model(inputs, keras.layers.Dense(2)(inner))
-    graph.check_classifier(logits)
-    dense = keras.layers.Dense(3)(inputs)
-    alone = keras.layers.Activation("sigmoid")(dense)
-    for outputs in (inner, alone, tf.sigmoid(dense)):
-        model = keras.Model(inputs, outputs)
-        for judge in (graph.check_classifier, Trainer):
-            with pytest.raises(ValueError, match="got a sigmoid at its end, expected"):
-                judge(model)

@@ -11,7 +11,7 @@ import pytest
 import tf_keras as keras
 
 import models
-from network_pruning.graph import ends_in_softmax
+from network_pruning.classifiers import ends_in_softmax
 
 SHAPE, CLASSES = (6, 6, 1), 3
 

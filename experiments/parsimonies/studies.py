@@ -18,9 +18,10 @@ import tf_keras as keras
 from experiments.parsimonies.config import ParsimoniousConfig
 from experiments.parsimonies.presets import PRESETS
 from experiments.stages import Chain, Stage
+from network_pruning.classifiers import plain
 from network_pruning.clustering.model import ClusteringModel
 from network_pruning.flags import is_model_file
-from network_pruning.graph import fingerprint, plain
+from network_pruning.graph import fingerprint
 from network_pruning.jobs.boards import TrainingBoard
 from network_pruning.jobs.distillations import Lesson, distill
 from network_pruning.jobs.fit import fit

@@ -11,8 +11,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
+from network_pruning.classifiers import ends_in_softmax
 from network_pruning.clustering.clusters import Clustering, Clusters
-from network_pruning.graph import ends_in_softmax
 from network_pruning.taps import call_tapped, tap_shapes, weighted_layers
 from network_pruning.training import (
     check_keras_file,

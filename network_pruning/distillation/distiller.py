@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
+from network_pruning.classifiers import plain
 from network_pruning.distillation.hints import (
     Hint,
     Hints,
@@ -31,7 +32,6 @@ from network_pruning.distillation.teachers import (
     check_model,
     judged,
 )
-from network_pruning.graph import plain
 from network_pruning.taps import call_tapped
 from network_pruning.training import (
     AfterUpdate,
@@ -87,7 +87,7 @@ class Distiller(Trainer):
 
         Args:
             student: Ends in logits or in a softmax, like its teacher. One that stands
-                for another (`graph.plain`) learns by hints if it has a method
+                for another (`classifiers.plain`) learns by hints if it has a method
                 `call_tapped`, which does as `taps.call_tapped`.
             teacher: A model; a list, whose predictions are averaged; or None where
                 batches carry stored logits.

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
+from network_pruning.classifiers import plain
 from network_pruning.evaluation.predict import predict_split
-from network_pruning.graph import fingerprint, plain
+from network_pruning.graph import fingerprint
 from network_pruning.runs import RunDir
 from network_pruning.types import Dataset
 

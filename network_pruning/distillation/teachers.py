@@ -10,8 +10,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
+from network_pruning.classifiers import check_classifier, ends_in_softmax, plain
 from network_pruning.distillation.hints import Hint
-from network_pruning.graph import check_classifier, ends_in_softmax, plain
 from network_pruning.taps import call_tapped
 
 Teachers: TypeAlias = keras.Model | Sequence[keras.Model] | None

@@ -20,13 +20,14 @@ import numpy as np
 import tf_keras as keras
 
 from network_pruning import graph
+from network_pruning.classifiers import check_fits
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.latency import Latency, measure
 from network_pruning.evaluation.macs import count_macs
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.evaluation.sparse import gzipped_size
 from network_pruning.evaluation.tflite import to_tflite
-from network_pruning.types import Dataset, FloatArray
+from network_pruning.types import SPLITS, Dataset, FloatArray
 
 log = logging.getLogger(__name__)
 
@@ -124,11 +125,14 @@ def cost_card(
 
     Raises:
         ValueError: If the model has no graph to walk; or, given data, if it gives no
-            single row of logits an image.
+            single row of logits an image, or the data do not fit it or have no such
+            split.
     """
     graph.check_walkable(model)
     if data is not None:
-        graph.check_classifier(model)
+        check_fits(model, data)
+        if split not in SPLITS:
+            raise ValueError(f"split: got {split!r}, expected {', '.join(SPLITS)}.")
     exports = exports or export(model, data)
     tflite, int8 = exports.tflite, exports.tflite_int8
     return CostCard(

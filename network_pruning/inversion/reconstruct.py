@@ -17,7 +17,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tqdm import tqdm
 
-from network_pruning.graph import check_classifier
+from network_pruning.classifiers import check_classifier
 from network_pruning.inversion import shards
 from network_pruning.inversion.aims import Aim, make_aim
 from network_pruning.inversion.recipe import Recipe

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
-from network_pruning.graph import check_classifier, fingerprint, leaf_layers
+from network_pruning.classifiers import check_fits
+from network_pruning.graph import fingerprint, leaf_layers
 from network_pruning.inversion import recording, spectral
 from network_pruning.inversion.moments import FORMS, Form, Law
 from network_pruning.inversion.parts import (
@@ -108,7 +109,7 @@ class ActivationRecords:
             ValueError: If a layer is unknown, an option out of range, an activation no
                 number, or a class has no example.
         """
-        check_classifier(model)
+        check_fits(model, data)
         _check_options(form, rank, spectra, basis, fraction)
         paths = list(weighted_layers(model) if layers is None else layers)
         check_layers(model, paths)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import tf_keras as keras
 
+from network_pruning.classifiers import plain
 from network_pruning.distillation.distiller import Distiller
 from network_pruning.distillation.hints import Hint
 from network_pruning.distillation.stored import cache_logits
 from network_pruning.distillation.teachers import check_pair
-from network_pruning.graph import fingerprint, plain
+from network_pruning.graph import fingerprint
 from network_pruning.jobs.fit import OnEpoch, fit
 from network_pruning.jobs.plans import FitPlan
 from network_pruning.jobs.trainings import Training, finished

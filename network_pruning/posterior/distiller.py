@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
-from network_pruning.graph import check_classifier, ends_in_softmax
+from network_pruning.classifiers import check_classifier, ends_in_softmax
 from network_pruning.posterior import streams
 from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.samplers.sampler import Sampler

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
-from network_pruning.graph import ends_in_softmax
+from network_pruning.classifiers import ends_in_softmax
 from network_pruning.posterior.distiller import PosteriorDistiller
 from network_pruning.runs import RunDir
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import check_classifier, ends_in_softmax
+from network_pruning.classifiers import check_classifier, ends_in_softmax
 from network_pruning.posterior import expectations, streams
 from network_pruning.training import (
     AfterUpdate,

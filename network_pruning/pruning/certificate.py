@@ -220,8 +220,11 @@ def certify(
         The certificate; `.require()` raises if it is not ok.
 
     Raises:
-        ValueError: If a mask does not fit, or there are no inputs.
+        ValueError: If a mask does not fit, there are no inputs, or the batch size is
+            no positive whole number.
     """
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size!r}, expected 1 or more.")
     groups = find_groups(model)
     vector = groups.vector(masks)
     n = len(tf.nest.flatten(inputs)[0])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import check_classifier
+from network_pruning.classifiers import check_classifier
 from network_pruning.losses import cross_entropy
 from network_pruning.pruning.cut_network import Below, CutNetwork, Value
 from network_pruning.pruning.units import UnitGroup

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import ends_in_softmax
+from network_pruning.classifiers import check_fits, ends_in_softmax
 from network_pruning.losses import as_logits
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.selection import keep_units
@@ -42,8 +42,10 @@ def sensitivity(
         Accuracy [ratios] in [0, 1] by group name; nothing is retrained.
 
     Raises:
-        ValueError: If a group is unknown or a ratio out of range.
+        ValueError: If a group is unknown, a ratio out of range, or the data do not fit
+            the model.
     """
+    check_fits(model, data)
     hits, images = masked_hits(model, data), data.size("valid")
     return {
         name: np.array([

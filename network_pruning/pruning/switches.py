@@ -18,7 +18,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
-from network_pruning.graph import check_classifier
+from network_pruning.classifiers import check_classifier
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.switch_laws import SwitchLaw
 from network_pruning.pruning.units import UnitGroup

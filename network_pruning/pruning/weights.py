@@ -17,6 +17,7 @@ import tf_keras as keras
 
 from network_pruning.graph import (
     Call,
+    check_walkable,
     is_subclassed,
     leaf_layers,
     owned_layers,
@@ -86,6 +87,7 @@ def _output_mixers(model: keras.Model) -> set[int]:
             last = frozenset().union(*seen)
         return tf.nest.map_structure(lambda _: last, call.node.outputs)
 
+    check_walkable(model)
     outputs = replay(model, [frozenset()] * len(model.inputs), apply)
     return set().union(*tf.nest.flatten(outputs))
 

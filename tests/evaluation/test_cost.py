@@ -26,7 +26,7 @@ def tiny():
 class Images:
     """A Dataset of noise, as small as its Protocol allows."""
 
-    num_classes = 3
+    name, num_classes, input_shape = "noise", 3, (4, 4, 1)
 
     def __init__(self):
         rng = np.random.default_rng(0)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from network_pruning.graph import ends_in_softmax, fingerprint
+from network_pruning.classifiers import ends_in_softmax
+from network_pruning.graph import fingerprint
 from network_pruning.posterior import checkpoints
 from network_pruning.posterior.chains import ResidentChain
 from network_pruning.posterior.recorded import (

@@ -154,6 +154,15 @@ def test_no_inputs():
         certificate.certify(model, {}, model, cases.examples(model, 0))
 
 
+@pytest.mark.parametrize("batch_size", [0, -3, 2.5])
+def test_batches_of_no_size(batch_size):
+    model = cases.plain()
+    with pytest.raises(ValueError, match=f"batch_size: got {batch_size}, expected 1"):
+        certificate.certify(
+            model, {}, model, cases.examples(model), batch_size=batch_size
+        )
+
+
 def test_several_inputs():
     a, b = keras.Input((3,), name="a"), keras.Input((4,), name="b")
     dense = keras.layers.Dense

@@ -28,7 +28,8 @@ class ValidOnly(types.SimpleNamespace):
 
 def labelled(model, n=24):
     y = np.random.default_rng(1).integers(0, model.output_shape[-1], n)
-    return ValidOnly(x_valid=cases.examples(model, n), y_valid=y)
+    x = cases.examples(model, n)
+    return ValidOnly(x_valid=x, y_valid=y, input_shape=x.shape[1:])
 
 
 @pytest.fixture(scope="module")

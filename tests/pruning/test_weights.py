@@ -230,6 +230,12 @@ def test_subclassed_models_are_not_copied(subclassed):
         npr.weight_masks(Subclassed(), 0.5)
 
 
+def test_a_sequential_without_a_graph_is_refused():
+    model = keras.Sequential([layers.Dense(4), layers.Dense(3)])
+    with pytest.raises(ValueError, match="has no graph yet: begin it with keras.Input"):
+        npr.prune_weights(model, 0.5)
+
+
 def test_the_remedy_for_subclassed_models_works():
     subclassed = Subclassed(blocks=("block", "other"))
     with pytest.raises(ValueError, match=r"keras.Model\(x, model.call\(x\)\)"):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from network_pruning.classifiers import check_images
 from network_pruning.pruning.criteria import (
     apoz,
     batch_norm,
@@ -93,7 +94,8 @@ def score_units(
 
     Raises:
         ValueError: If the criterion or an option is unknown or of the wrong kind, the
-            groups are another model's, or the data are none of this project's.
+            groups are another model's, or the data are none of this project's or have
+            other images than the model takes.
     """
     function = _known(criterion)
     _check_options(criterion, function, options)
@@ -104,6 +106,8 @@ def score_units(
         )
     chosen = list(find_groups(model) if groups is None else groups)
     _check_groups(model, chosen)
+    if data is not None:
+        check_images(model, data)
     start = time.perf_counter()
     scores = function(model, chosen, data, seed, **options)
     share = (time.perf_counter() - start) / max(len(chosen), 1)

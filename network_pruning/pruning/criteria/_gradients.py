@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import check_classifier
+from network_pruning.classifiers import check_classifier
 from network_pruning.losses import cross_entropy
 from network_pruning.pruning.criteria._examples import Each
 from network_pruning.pruning.gates import gate
