@@ -83,7 +83,8 @@ def switch_correlations(
                 ax.hist(np.ravel(values), bins, color=colour, alpha=0.6, label=law)
             ax.axvline(0, color=GREY, linewidth=0.8)
             ax.set(title=group, yscale="log", xlabel="Correlation of two switches")
-        axes.flat[0].legend()
+        # Outside: bars may stand anywhere inside.
+        axes.flat[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.flat[0].set_ylabel("Pairs")
 
 
