@@ -1,15 +1,15 @@
 """The steps of a run, each in a folder of its own, each going on from earlier ones.
 
 `<run>/<procedure>-<digest>/`, the digest of the step's own settings and of what it has
-read. config.json is written first, done.json last; a step with done.json is finished
-and not repeated.
+read. config.json is written first, done.json last; a step with done.json, and with the
+files that it names, is finished and not repeated.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ from network_pruning.runs import RunDir, hold_run
 
 Fields = Mapping[str, Any]
 CONFIG = "config.json"
-GIT = "git"
-"""In done.json, beside what the step made: the state of the code."""
+GIT, FILES = "git", "files"
+"""In done.json, beside what the step tells: the state of the code, and the files that
+later steps read; without one of them the step is not finished after all."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,18 @@ class Stage:
     inputs: dict[str, str]
     made: dict[str, Any] | None = None
 
-    def finish(self, made: Fields) -> Stage:
+    def finish(self, made: Fields, files: Iterable[str] = ()) -> Stage:
         """Marks the step finished.
 
         Args:
             made: What later steps and the report are told; JSON.
+            files: In its folder, that later steps read.
 
         Returns:
             The finished step.
         """
-        self.run.write_json("done.json", {**made, GIT: git_state()})
+        done = {**made, FILES: list(files), GIT: git_state()}
+        self.run.write_json("done.json", done)
         return Stage(self.procedure, self.run, self.fields, self.inputs, dict(made))
 
 
@@ -115,17 +118,19 @@ class Chain:
         done = self.root.glob(f"{procedure}-*/done.json")
         for path in sorted(done, key=lambda p: p.stat().st_mtime, reverse=True):
             stage = _read(procedure, RunDir(path.parent))
-            if _fits(stage.fields, fields) and _fits(stage.inputs, inputs):
+            fits = _fits(stage.fields, fields) and _fits(stage.inputs, inputs)
+            if fits and stage.made is not None:
                 return stage
         return None
 
     def all(self) -> list[Stage]:
         """Returns the finished steps, oldest first."""
         done = sorted(self.root.glob("*-*/done.json"), key=lambda p: p.stat().st_mtime)
-        return [
+        stages = [
             _read(path.parent.name.rpartition("-")[0], RunDir(path.parent))
             for path in done
         ]
+        return [stage for stage in stages if stage.made is not None]
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -142,6 +147,8 @@ def _fits(had: Fields, wanted: Fields) -> bool:
 def _read(procedure: str, run: RunDir) -> Stage:
     config = run.read_json(CONFIG)
     made = run.read_json("done.json") if run.exists("done.json") else None
+    if made is not None and not all(map(run.exists, made.pop(FILES, ()))):
+        made = None
     try:
         return Stage(procedure, run, config["fields"], config["inputs"], made)
     except KeyError as error:

@@ -346,7 +346,7 @@ def _naming(path: Path) -> Generator[None, None, None]:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"cannot write to {path} ({error.strerror}): choose another --output_dir",
+            f"cannot write to {path} ({error.strerror}): choose another output folder",
         ) from error
 
 

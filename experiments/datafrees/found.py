@@ -20,6 +20,8 @@ from network_pruning.types import Dataset
 
 TEACHER = "network.keras"
 RECORDS = "records.npz"
+IMAGES = "images"
+"""Among what a step has read: the fingerprint of the images it learnt from."""
 Build = Callable[..., keras.Model]
 Load = Callable[..., Any]
 
@@ -49,13 +51,28 @@ def usual_student(model: str) -> str:
     return STUDENTS.get(model, "hinton800")
 
 
-def load_real(name: str, config: DatafreeConfig, load: Load) -> Dataset:
+def load_real(
+    name: str,
+    config: DatafreeConfig,
+    load: Load,
+    usual: Mapping[str, Any] | None = None,
+) -> Dataset:
     """Loads real images, with one class each or with attributes.
+
+    Args:
+        name: Of the dataset.
+        config: The flags.
+        load: `data.load`.
+        usual: num_valid and image_size where no flag gives them.
 
     Returns:
         Them.
     """
-    data: Dataset = load(name, num_valid=config.num_valid, image_size=config.image_size)
+    options = {}
+    for flag in ("num_valid", "image_size"):
+        given = getattr(config, flag)
+        options[flag] = (usual or {}).get(flag) if given is None else given
+    data: Dataset = load(name, **options)
     return data
 
 
@@ -90,7 +107,10 @@ def find_teacher(
         return Teacher(network, fingerprint(network), {})
     stage = _trained(config, chain)
     network = stage.run.read_model(TEACHER)
-    return Teacher(network, fingerprint(network), stage.fields)
+    mark = fingerprint(network)
+    if mark != (stage.made or {}).get("fingerprint", mark):
+        raise stage.run.damaged(TEACHER, "it is not the network that was trained here")
+    return Teacher(network, mark, stage.fields)
 
 
 def trained_on(config: DatafreeConfig, chain: Chain) -> str:
@@ -103,13 +123,17 @@ def trained_on(config: DatafreeConfig, chain: Chain) -> str:
         return config.eval_dataset
     if config.dataset is not None and not is_reconstructed(config.dataset):
         return config.dataset
-    given = config.model_checkpoint
-    if given is not None and not Path(given).is_dir():
+    if _names_file(config):
         raise ValueError(
             "eval_dataset: a model file does not say what it was trained on: give "
             "--eval_dataset"
         )
     return str(_trained(config, chain).fields["dataset"])
+
+
+def _names_file(config: DatafreeConfig) -> bool:
+    given = config.model_checkpoint
+    return given is not None and not Path(given).is_dir()
 
 
 def _trained(config: DatafreeConfig, chain: Chain) -> Stage:
@@ -145,7 +169,17 @@ def find_taught(
     Raises:
         ValueError: If one is missing, with what makes it.
     """
-    real = load_real(trained_on(config, chain), config, load)
+    name = trained_on(config, chain)
+    seen = None if _names_file(config) else _trained(config, chain)
+    if seen is not None and seen.fields["dataset"] != name:
+        seen = None
+    real = load_real(name, config, load, None if seen is None else seen.fields)
+    if seen is not None and seen.inputs.get(IMAGES) not in {None, real.fingerprint}:
+        raise ValueError(
+            f"dataset: {name} now has other training images than {seen.run.path} has "
+            "learnt from: another file, --num_valid or --image_size; repeat that "
+            "training's, or train again"
+        )
     shape, classes = real.input_shape, real.num_classes
     teacher = find_teacher(config, chain, build, shape, classes)
     flag = "dataset" if config.eval_dataset is None else "eval_dataset"

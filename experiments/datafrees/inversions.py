@@ -11,6 +11,7 @@ from experiments.datafrees.config import DatafreeConfig
 from experiments.stages import Chain, Stage
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.predict import predict_logits
+from network_pruning.inversion import shards
 from network_pruning.inversion.reconstruct import reconstruct
 from network_pruning.inversion.reconstructed import Reconstructed
 from network_pruning.inversion.records import ActivationRecords
@@ -53,7 +54,7 @@ def compute_stats(
                 "bytes_by_part": records.sizes,
                 "images_by_class": records.counts.tolist(),
             }
-            return stage.finish(made)
+            return stage.finish(made, [found.RECORDS])
     return chain.latest["compute_stats"]
 
 
@@ -83,7 +84,8 @@ def optimize_dataset(
                 teacher.network, records, folder=stage.run.path, **fields
             )
             agreement = _agreement(teacher, data)
-            return stage.finish({"images": data.fingerprint, "aim_met": agreement})
+            made = {"images": data.fingerprint, "aim_met": agreement}
+            return stage.finish(made, shards.names(stage.run))
     return chain.latest["optimize_dataset"]
 
 

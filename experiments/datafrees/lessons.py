@@ -49,9 +49,9 @@ def train(
         **{"rng_seed": plan.seed, "loss": config.loss, **described(plan)},
         **{"num_valid": config.num_valid, "image_size": config.image_size},
     }
-    with chain.stage("train", fields, {}) as stage:
+    data = found.load_real(name, config, load)
+    with chain.stage("train", fields, {found.IMAGES: data.fingerprint}) as stage:
         if stage.made is None:
-            data = found.load_real(name, config, load)
             _check_loss(config.loss, data)
             training = fit(
                 functools.partial(
@@ -68,7 +68,7 @@ def train(
             network = training.load(stage.run, "val_accuracy")
             stage.run.write_model(found.TEACHER, network)
             made = {"fingerprint": fingerprint(network), **judge(network, data)}
-            return stage.finish(made)
+            return stage.finish(made, [found.TEACHER])
     return chain.latest["train"]
 
 
@@ -111,7 +111,10 @@ def distil(
         **{"soft_weight": lesson.soft_weight, "rng_seed": plan.seed},
         **described(plan),
     }
-    inputs = {"teacher": teacher.mark, "images": data.fingerprint}
+    inputs = {
+        **{"teacher": teacher.mark, found.IMAGES: data.fingerprint},
+        "eval_dataset": real.fingerprint,
+    }
     with chain.stage("distill", fields, inputs) as stage:
         if stage.made is None:
             training = distill(
@@ -128,7 +131,8 @@ def distil(
             )
             student = training.load(stage.run, "last")
             stage.run.write_model(found.TEACHER, student)
-            return stage.finish(judge(student, real, teacher.network, config))
+            judged = judge(student, real, teacher.network, config)
+            return stage.finish(judged, [found.TEACHER])
     return chain.latest["distill"]
 
 

@@ -64,7 +64,7 @@ def convolved(x: tf.Tensor, kernel: Any, padding: str) -> tf.Tensor:
     """Convolves at stride 1; the gradient with respect to the kernel is left out.
 
     Args:
-        x: [n, h, w, c]; where h or w is unknown, nothing is done by the block.
+        x: [n, h, w, c]; with h or w unknown, or more axes, nothing is done by block.
         kernel: [a, b, c, f].
         padding: valid or same.
 
@@ -73,7 +73,7 @@ def convolved(x: tf.Tensor, kernel: Any, padding: str) -> tf.Tensor:
     """
     # Read out here: a variable may not be read within.
     kernel = tf.convert_to_tensor(kernel)
-    if None in x.shape[1:]:
+    if x.shape.rank != 4 or None in x.shape[1:]:
         return tf.nn.conv2d(x, kernel, 1, padding.upper())
 
     @tf.custom_gradient

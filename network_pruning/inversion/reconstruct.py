@@ -172,7 +172,12 @@ class _Maker:
         if known is None or known.images.shape[0] != size:
             pixels = self.records.pixels
             known = self._reconstructor = Reconstructor(
-                self.model, self.aim, size, self.recipe, (pixels.low, pixels.high)
+                self.model,
+                self.aim,
+                size,
+                self.recipe,
+                (pixels.low, pixels.high),
+                self.records.input_shape,
             )
         return known
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.graph import Call, leaf_layers, replay
-from network_pruning.inversion import objectives
+from network_pruning.inversion import objectives, signals
 from network_pruning.inversion.aims import Aim
 from network_pruning.inversion.convolutions import gradients_by_block
 from network_pruning.inversion.recipe import Recipe
@@ -37,6 +37,7 @@ class Reconstructor(keras.Model):
         n: int,
         recipe: Recipe,
         pixel_range: tuple[float, float] = (0.0, 1.0),
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
         """Makes room for images.
 
@@ -46,6 +47,7 @@ class Reconstructor(keras.Model):
             n: Images that are moved at once.
             recipe: How.
             pixel_range: To which they are clipped.
+            image_shape: Of one; None: that of the network's input.
 
         Raises:
             ValueError: If statistics of batches are to match, and the network keeps
@@ -56,8 +58,8 @@ class Reconstructor(keras.Model):
         self.network = network
         self.aim, self.recipe = aim, recipe
         self.pixel_range = pixel_range
-        shape = (n, *network.inputs[0].shape[1:])
-        self.images = tf.Variable(tf.zeros(shape), name="images")
+        shape = image_shape or network.inputs[0].shape[1:]
+        self.images = tf.Variable(tf.zeros((n, *shape)), name="images")
         self.compile(
             optimizer=keras.optimizers.Adam(recipe.learning_rate, epsilon=EPSILON)
         )
@@ -129,11 +131,13 @@ class Reconstructor(keras.Model):
 
     def _apart(self, data: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         seen = _Seen(data)
+        # A tensor: layers of mixed precision cast what they read, but no variables.
+        images = tf.convert_to_tensor(self.images)
         with gradients_by_block(self.network):
             _, taps = call_tapped(
-                self.network, self.images, self.aim.taps, False, seen.intercept
+                self.network, images, self.aim.taps, False, seen.intercept
             )
-        each = self.aim.loss(taps, data)
+        each = self.aim.loss(signals.exact(taps), data)
         if self.recipe.total_variation:
             roughness = objectives.total_variation(self.images)
             each += self.recipe.total_variation * roughness
@@ -177,10 +181,10 @@ class _Seen:
         found = []
         for layer, x in self._norms:
             axes = [i for i in range(len(x.shape)) if i not in layer.axis]
+            kept = (layer.moving_mean, layer.moving_variance)
             found.append([
-                *tf.nn.moments(x, axes),
-                layer.moving_mean,
-                layer.moving_variance,
+                *tf.nn.moments(tf.cast(x, tf.float32), axes),
+                *(tf.cast(each, tf.float32) for each in kept),
             ])
         return [list(each) for each in zip(*found, strict=True)]
 

@@ -57,7 +57,9 @@ class Watch:
         self._data = data
         self._layers = dict(leaf_layers(model))
         self._taps = tf.function(
-            lambda images: call_tapped(model, images, paths, training=False)[1],
+            lambda images: signals.exact(
+                call_tapped(model, images, paths, training=False)[1]
+            ),
             input_signature=[tf.TensorSpec((None, *data.input_shape), tf.float32)],
         )
         outputs = self._taps.get_concrete_function().structured_outputs

@@ -68,10 +68,14 @@ def gathered(found: Sequence[Shard], classes: int) -> Reconstructed:
 
 def read_all(run: RunDir) -> list[Shard]:
     """Returns the finished shards of a folder, in order."""
-    names = (run.path / "images").glob("[!.]*.npz")
-    numbers = sorted(int(path.stem) for path in names)
+    numbers = [int(Path(name).stem) for name in names(run)]
     found = [read(run, number) for number in numbers]
     return [shard for shard in found if shard is not None]
+
+
+def names(run: RunDir) -> list[str]:
+    """Returns the files of the finished shards of a folder, in order."""
+    return sorted(f"images/{p.name}" for p in (run.path / "images").glob("[!.]*.npz"))
 
 
 def read(run: RunDir, number: int) -> Shard | None:

@@ -21,6 +21,11 @@ Taps = Mapping[str, "Tensor"]
 """Activations [n, ..., channels] by layer."""
 
 
+def exact(taps: Taps) -> Taps:
+    """Returns activations as float32, whatever the network computes in."""
+    return {name: tf.cast(tap, tf.float32) for name, tap in taps.items()}
+
+
 def flat(activation: Tensor) -> Tensor:
     """Returns [n, ...] as [n, d]."""
     return tf.reshape(

@@ -1,5 +1,6 @@
 """Data-free compression by command: a tiny run, what it goes on from, refusals."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -16,6 +17,7 @@ from experiments.stages import Chain
 from network_pruning import cli
 from network_pruning.inversion.records import ActivationRecords
 from network_pruning.inversion.shards import load_reconstructed
+from network_pruning.runs import DamagedFile
 from network_pruning.types import Scores
 
 layers = keras.layers
@@ -305,6 +307,90 @@ def test_a_refused_step_leaves_nothing_but_one_that_had_begun_stays(tmp_path):
     (kept,) = tmp_path.glob("train-*/state.txt")
     refuse(begin=False)
     assert kept.read_text() == "half"
+
+
+def test_a_step_without_its_files_is_not_finished(tmp_path):
+    with Chain(tmp_path).stage("train", {}, {}) as stage:
+        stage.run.write_text("network.keras", "weights")
+        stage.finish({"accuracy": 0.5}, ["network.keras"])
+    assert Chain(tmp_path).find("train", {}, {}).made["accuracy"] == 0.5
+    (stage.run.path / "network.keras").unlink()
+    assert Chain(tmp_path).find("train", {}, {}) is None
+    assert Chain(tmp_path).all() == []
+    with Chain(tmp_path).stage("train", {}, {}) as again:
+        assert again.run.path == stage.run.path
+        assert again.made is None
+
+
+def test_shards_that_are_lost_are_made_again(made, load, tmp_path):
+    root = shutil.copytree(made[0], tmp_path / "root")
+    tiny = later_flags("optimize_dataset")
+    (stage,) = steps_of(root, load, procedure="optimize_dataset", **tiny)
+    lost = sorted((stage.run.path / "images").glob("*.npz"))[0]
+    before = lost.read_bytes()
+    lost.unlink()
+    steps_of(root, load, procedure="optimize_dataset", **tiny)
+    assert lost.read_bytes() == before
+
+
+def shifted(digits, *splits):
+    """Returns other labels for splits of the same images under the same name."""
+    parts = {
+        split: (
+            getattr(digits, f"x_{split}"),
+            (getattr(digits, f"y_{split}") + (split in splits)) % 10,
+        )
+        for split in ("train", "valid", "test")
+    }
+    return ArrayDataset(digits.name, parts, num_classes=10)
+
+
+def test_a_student_is_judged_anew_on_another_file_of_one_name(made, digits):
+    root, stages = made
+    tiny, other = later_flags("distill"), shifted(digits, "test")
+
+    def load(name, **options):
+        return other if name == "y" else digits
+
+    (stage,) = steps_of(root, load, procedure="distill", eval_dataset="y", **tiny)
+    assert stage.run.path != stages["distill"].run.path
+    was = stages["distill"].made["teacher_test_accuracy"]
+    assert stage.made["teacher_test_accuracy"] < was / 2
+
+
+def test_images_that_have_changed_train_anew_and_are_not_recorded(made, digits):
+    root, stages = made
+    other = shifted(digits, "train", "test")
+    with pytest.raises(ValueError, match="now has other training images than .* has"):
+        steps_of(root, lambda name, **options: other, procedure="compute_stats")
+    mended = {name: TINY[name] for name in ("dataset", "lr", "train_batch_size")}
+    (stage,) = steps_of(
+        root, lambda name, **options: other, procedure="train", epochs=1, **mended
+    )
+    assert stage.run.path != stages["train"].run.path
+    shutil.rmtree(stage.run.path)
+
+
+def test_later_steps_read_images_as_their_teacher_did(tmp_path, digits):
+    asked = []
+
+    def load(name, **options):
+        asked.append(options)
+        return digits
+
+    flags_ = {"dataset": "uci_digits", "epochs": 1, "num_valid": 60}
+    steps_of(tmp_path, load, procedure="train", **flags_)
+    steps_of(tmp_path, load, procedure="compute_stats", form="mean")
+    assert asked == [{"num_valid": 60, "image_size": None}] * 2
+
+
+def test_a_teacher_that_was_put_there_is_none_of_the_run(made, load, tmp_path):
+    root = shutil.copytree(made[0], tmp_path / "root")
+    (folder,) = (root / "tiny").glob("train-*")
+    network = build("lenet", (8, 8, 1), 10, init="he")
+    network.save(folder / found.TEACHER)
+    with pytest.raises(DamagedFile, match="it is not the network that was trained"):
+        steps_of(root, load, procedure="compute_stats")
 
 
 def test_two_processes_do_not_share_a_step(tmp_path):

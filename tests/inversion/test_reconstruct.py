@@ -157,6 +157,51 @@ def test_records_of_another_model_are_refused(records):
         reconstruct(make_network(), records)
 
 
+@pytest.fixture
+def in_policy():
+    """Builds networks under a policy, and puts the usual one back."""
+    yield keras.mixed_precision.set_global_policy
+    keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+def test_networks_of_any_precision_are_served(digits, in_policy, policy):
+    in_policy(policy)
+    network = keras.Sequential([
+        keras.layers.Input((8, 8, 1)),
+        keras.layers.Conv2D(3, 3),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+        keras.layers.Flatten(),
+        keras.layers.Dense(10, dtype="float32"),
+    ])
+    records = ActivationRecords.from_data(network, digits)
+    made = reconstruct(network, records, n=2, steps=20, batch_norm=0.1)
+    start = reconstruct(network, records, n=2, steps=1, batch_norm=0.1)
+    assert made.x_train.dtype == np.float32
+    assert loss_of(network, records, made) < loss_of(network, records, start)
+
+
+def loss_of(network, records, made):
+    """Returns how far images are from the means of their classes, in logits."""
+    (block,) = records.blocks
+    logits = network(made.x_train).numpy() / records.scales[records.layers[-1]]
+    return np.square(block.law.mean[made.y_train][:, -10:] - logits).mean()
+
+
+@pytest.mark.parametrize("shape", [(None, None, 1), (8, 8, 1)])
+def test_images_of_any_size_and_convolutions_of_more_axes(digits, shape):
+    x = inputs = keras.Input(shape)
+    if None not in shape:
+        x = keras.layers.Reshape((1, 8, 8, 1))(x)
+    x = keras.layers.Conv2D(3, 3)(x)
+    pool = keras.layers.GlobalAveragePooling2D()
+    x = pool(x) if None in shape else keras.layers.Flatten()(x)
+    network = keras.Model(inputs, keras.layers.Dense(10)(x))
+    records = ActivationRecords.from_data(network, digits)
+    assert reconstruct(network, records, n=2, steps=2).input_shape == (8, 8, 1)
+
+
 def test_a_loss_that_is_no_number_is_told_in_one_line(teacher, digits, monkeypatch):
     broken = keras.models.clone_model(teacher)
     records = ActivationRecords.from_data(broken, digits, ["logits"], "mean")

@@ -118,7 +118,7 @@ def test_a_place_that_cannot_be_written_to_is_said(tmp_path, command):
     code, line = command(*FLAGS, f"--output_dir={tmp_path}/file/results")
     assert code == 1
     assert f"cannot write to {tmp_path}/file/results (Not a directory)" in line
-    assert "choose another --output_dir" in line
+    assert "choose another output folder" in line
 
 
 def test_a_second_process_is_refused(copy, command):
