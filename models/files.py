@@ -119,6 +119,9 @@ def _check_content(path: Path, version: str, config: Any) -> None:
 def _class_names(config: Any) -> Iterator[Any]:
     if isinstance(config, dict):
         yield str(config.get("class_name"))
+        activation = config.get("activation")
+        if isinstance(activation, dict) and set(activation) == {"value"}:
+            yield "__lambda__"  # Stored as its bytes alone.
         config = list(config.values())
     if isinstance(config, list):
         for item in config:
@@ -128,7 +131,7 @@ def _class_names(config: Any) -> Iterator[Any]:
 def _brings_code(path: Path) -> ValueError:
     return ValueError(
         f"model: {path} holds a Lambda, code that loading it would run: express it by "
-        "layers (Rescaling, Activation ...) and save it again"
+        "layers or activations of Keras (Rescaling, relu ...) and save it again"
     )
 
 
@@ -185,6 +188,11 @@ def _check_fit(name: str, model: Any, shape: tuple[int, ...], classes: int) -> N
         raise ValueError(
             f"model: {name} has {len(inputs)} inputs and {len(outputs)} outputs that "
             "can be read, expected a functional or Sequential model with one of each"
+        )
+    if not inputs[0].dtype.is_floating:
+        raise ValueError(
+            f"model: {name} takes {inputs[0].dtype.name}, expected floats: begin it "
+            "with keras.Input(shape) and save it again"
         )
     taken, given = tuple(inputs[0].shape[1:]), tuple(outputs[0].shape[1:])
     if not inputs[0].shape[1:].is_compatible_with(shape):

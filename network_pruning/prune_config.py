@@ -180,6 +180,8 @@ class PruneConfig(NetworkConfig):
             raise ValueError(
                 f"got {' and '.join(given) or 'no cut'}, expected exactly one of "
                 + ", ".join(f"--{name}" for name in ways)
+                + "; --max_drop may be any of "
+                + ", ".join(f"--{name}" for name in LIMITS)
             )
         if self.retrain and (self.plan or self.steps > 1):
             also = "--plan" if self.plan else "--steps above 1"

@@ -121,6 +121,25 @@ def test_code_in_a_file_is_refused(tmp_path, name):
     says(path, "holds a Lambda, code that loading it would run")
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+@pytest.mark.parametrize("name", ["a.keras", "a.h5"])
+def test_a_lambda_for_an_activation_is_code_too(tmp_path, name):
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Flatten()(inputs)
+    x = keras.layers.Dense(4, activation=lambda x: x * x)(x)
+    keras.Model(inputs, keras.layers.Dense(3)(x)).save(tmp_path / name)
+    says(tmp_path / name, "holds a Lambda, code that loading it would run")
+
+
+def test_pixels_that_are_no_floats_are_refused(tmp_path):
+    inputs = keras.Input((6, 6, 1), dtype="uint8")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    keras.Model(inputs, keras.layers.Dense(3)(x)).save(tmp_path / "a.keras")
+    with pytest.raises(ValueError, match="takes uint8, expected floats: begin it"):
+        models.build(str(tmp_path / "a.keras"), (6, 6, 1), 3)
+
+
 def test_weights_alone_are_said(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kernel"] = np.zeros(3)

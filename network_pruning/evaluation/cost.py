@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 CALIBRATION = 100
 """Examples that calibrate the int8 file."""
+ANY_SIZE = 32
+"""Side of the examples of a model that takes any size, where there are no data."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class CostCard:
         cross_entropy: Mean, nats, no penalty.
         nll: Mean, nats.
         ece: 15 equal-width bins.
-        latency: Timed values, or none.
+        latency: Timed values; none if not asked for, or if the model takes inputs of
+            any size.
     """
 
     params: int
@@ -143,9 +146,19 @@ def cost_card(
         gzip_bytes=_gzipped_members(exports.keras),
         tflite_bytes=None if tflite is None else len(tflite),
         tflite_int8_bytes=None if int8 is None else len(int8),
-        latency=measure(model, tflite) if latency and tflite is not None else None,
+        latency=_timed(model, tflite) if latency else None,
         **({} if data is None else _quality(model, data, split)),
     )
+
+
+def _timed(model: keras.Model, tflite: bytes | None) -> Latency | None:
+    if tflite is None:
+        return None
+    try:
+        return measure(model, tflite)
+    except ValueError as error:
+        log.warning("no latency: %s", error)
+        return None
 
 
 def count_params(model: keras.Model) -> int:
@@ -210,7 +223,7 @@ def _calibration(model: keras.Model, data: Dataset | None) -> FloatArray:
     if data is not None:
         images, _ = next(iter(data.batches("train", CALIBRATION)))
         return images.numpy()
-    shape = (CALIBRATION, *model.inputs[0].shape[1:])
+    shape = (CALIBRATION, *(size or ANY_SIZE for size in model.inputs[0].shape[1:]))
     return np.random.default_rng(0).random(shape, np.float32)
 
 

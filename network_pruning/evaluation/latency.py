@@ -47,7 +47,15 @@ def measure(
 
     Returns:
         Medians and 90th percentiles, after a warm-up.
+
+    Raises:
+        ValueError: If the model takes inputs of any size.
     """
+    if None in model.inputs[0].shape[1:]:
+        raise ValueError(
+            f"model {model.name!r} takes inputs {model.inputs[0].shape[1:]}: a time is "
+            "that of a size, expected keras.Input with one"
+        )
     shape = (BATCH, *model.inputs[0].shape[1:])
     x = np.random.default_rng(seed).random(shape, np.float32)
     lite = time_litert(to_tflite(model) if tflite is None else tflite, x, threads)

@@ -92,6 +92,9 @@ class _Surgeon:
         config = layer.get_config()
         for built_at in ("build_config", "batch_input_shape"):
             config.pop(built_at, None)
+        _free_of_arrays(config)
+        if set(config.get("activation") or ()) == {"value"}:
+            config["activation"] = layer.activation  # A lambda, as bytes in a config.
         channels = self.channels.get(id(layer))
         if channels is None or channels.rule is None:
             return config
@@ -129,6 +132,14 @@ class _Surgeon:
                 )
             if self.values[id(old)]:
                 assign(new, sliced_weights(old, channels, self.vector))
+
+
+def _free_of_arrays(config: dict[str, Any]) -> None:
+    """Drops initial values of a layer that are an array: they have the old widths."""
+    for name, value in config.items():
+        if name.endswith("_initializer") and isinstance(value, dict):
+            if isinstance(value["config"].get("value"), dict | list):
+                config[name] = "zeros"
 
 
 def assign(layer: keras.layers.Layer, values: list[FloatArray]) -> None:

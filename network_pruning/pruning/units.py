@@ -6,6 +6,7 @@ same layers make. What belongs to no group is named, with the reason.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -177,7 +178,8 @@ def find_groups(model: keras.Model) -> Groups:
         The groups in graph order, and in `.refused` what cannot be cut, and why.
 
     Raises:
-        ValueError: If the model has no graph to walk.
+        ValueError: If the model has no graph to walk, or two of its layers have one
+            path.
     """
     reader = ChannelReader()
     reader.read(model)
@@ -198,8 +200,19 @@ def find_groups(model: keras.Model) -> Groups:
         )
         for key, t in reader.traces.items()
     }
+    _check_paths(channels.values())
     refused = _refusals(reader, labels, free, why_frozen)
     return Groups(_groups(list(channels.values()), sizes), refused, channels)
+
+
+def _check_paths(channels: Iterable[LayerChannels]) -> None:
+    paths = Counter(each.path for each in channels)
+    path, count = max(paths.items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise ValueError(
+            f"{count} layers have the path {path!r}, names behind those of the models "
+            "they are nested in: expected different ones, rename one of them"
+        )
 
 
 def _producers(traces: Iterable[Trace]) -> list[Trace]:

@@ -112,6 +112,17 @@ def test_quality_is_over_all_batches_of_a_stream():
     assert parts.cross_entropy == pytest.approx(whole.cross_entropy, rel=1e-6)
 
 
+def test_a_model_of_any_size_has_no_latency(caplog):
+    inputs = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(pooled))
+    for data in (None, Images()):
+        card = cost.cost_card(model, data)
+        assert card.latency is None
+        assert card.tflite_bytes
+        assert "a time is that of a size, expected keras.Input with one" in caplog.text
+
+
 def test_the_card_without_data_has_no_quality():
     card = cost.cost_card(tiny())
     assert (card.accuracy, card.cross_entropy, card.nll, card.ece) == (None,) * 4

@@ -305,6 +305,62 @@ def test_a_layer_with_an_incomplete_config_is_named(layer_class):
         shrink(model, {})
 
 
+def test_arrays_to_begin_with_do_not_keep_a_cut_network_from_loading(tmp_path):
+    array = keras.initializers.Constant(np.arange(12.0).reshape(4, 3))
+    x = inputs = keras.Input((4,))
+    x = layers.Dense(
+        3,
+        kernel_initializer=array,
+        bias_initializer=keras.initializers.Constant([1.0, 2.0, 3.0]),
+        name="hidden",
+    )(x)
+    x = layers.Dense(2, bias_initializer=keras.initializers.Constant(0.5))(x)
+    model = keras.Model(inputs, x)
+    small = shrink(model, {"hidden": np.array([True, False, True])})
+    small.save(tmp_path / "small.keras")
+    loaded = keras.models.load_model(tmp_path / "small.keras")
+    examples = cases.examples(model)
+    assert np.array_equal(loaded(examples), small(examples))
+    assert loaded.layers[-1].bias_initializer.value == 0.5
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_lambda_for_an_activation_is_kept_and_the_rest_is_cut():
+    x = inputs = keras.Input((4,))
+    x = layers.Dense(5, activation=lambda t: t * t, name="odd")(x)
+    x = layers.Dense(6, "relu", name="hidden")(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    masks = {"hidden": np.arange(6) < 2}
+    small = shrink(model, masks)
+    examples = cases.examples(model)
+    assert certify(model, masks, small, examples).ok
+    assert [group.name for group in find_groups(model)] == ["hidden"]
+
+
+@pytest.mark.parametrize(
+    "join", [tf.add_n, lambda x: tf.image.resize(x[0] + x[1], [8, 8])]
+)
+def test_operators_that_take_lists_are_cut(join):
+    x = inputs = keras.Input((4, 4, 2))
+    branches = [layers.Conv2D(5, 3, padding="same", name=n)(x) for n in ("a", "b")]
+    x = layers.Conv2D(3, 1)(join(branches))
+    model = cases.randomise(keras.Model(inputs, x))
+    (group,) = find_groups(model)
+    masks = {group.name: np.arange(5) < 2}
+    examples = cases.examples(model)
+    assert certify(model, masks, shrink(model, masks), examples).ok
+    assert close(gate(model)(examples, masks=masks), shrink(model, masks)(examples))
+
+
+def test_two_layers_of_one_path_are_refused():
+    x = inputs = keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="b")], name="a")
+    x = layers.Dense(3, name="a/b")(inner(x))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    with pytest.raises(ValueError, match="2 layers have the path 'a/b', names behind"):
+        find_groups(model)
+
+
 def test_a_wrong_rule_is_named(monkeypatch):
     from network_pruning.pruning.layer_rules import RULES, LayerRule
 

@@ -23,9 +23,21 @@ from network_pruning.types import BoolArray
 def _elementwise(site: Site) -> IntArray:
     for value in (*site.args, *site.kwargs.values()):
         is_array = hasattr(value, "shape") or isinstance(value, list | tuple)
+        if _holds_tensors(value):
+            continue
         if is_array and np.ndim(value) and np.shape(value)[-1] != 1:
             raise NotUnderstood("it holds a constant by channel")
     return merges.elementwise(site)
+
+
+def _holds_tensors(value: Any) -> bool:
+    several = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(each, Channels) for each in several)
+
+
+def _resized(site: Site) -> IntArray:
+    # Its list of numbers is a size, and no constant by channel.
+    return site.inputs[0].ids
 
 
 def _concatenated(site: Site) -> IntArray:
@@ -138,7 +150,7 @@ OPERATORS: dict[str, LayerRule] = {
             *("nn.leaky_relu", "nn.softplus", "nn.softsign", "nn.tanh", "nn.sigmoid"),
             *("math.sigmoid", "math.tanh", "math.softplus", "math.softsign"),
             *("math.abs", "math.square", "math.sqrt", "math.exp", "math.negative"),
-            *("clip_by_value", "cast", "identity", "stop_gradient", "image.resize"),
+            *("clip_by_value", "cast", "identity", "stop_gradient"),
         ),
         _PLAIN,
     ),
@@ -152,6 +164,7 @@ OPERATORS: dict[str, LayerRule] = {
     ),
     "concat": LayerRule(role="passive", channels=_concatenated, several=True),
     "reshape": _RESHAPE,
+    "image.resize": LayerRule(role="passive", channels=_resized),
     "expand_dims": LayerRule(role="passive", channels=_expanded),
     "__operators__.getitem": LayerRule(role="passive", channels=_sliced),
 }
