@@ -53,8 +53,13 @@ def check_images(model: keras.Model, data: Dataset) -> None:
     """Refuses data whose images are not what a model's one input takes.
 
     Raises:
-        ValueError: Naming both shapes.
+        ValueError: Naming both shapes; or if the data are no Dataset.
     """
+    if not hasattr(data, "input_shape"):
+        raise ValueError(
+            f"data: got {type(data).__name__}, expected a Dataset as data.load gives "
+            "it: of arrays in a .npz with x_train and y_train, data.load('my.npz')."
+        )
     takes = [x.shape[1:] for x in model.inputs]
     if len(takes) == 1 and not takes[0].is_compatible_with(data.input_shape):
         raise ValueError(

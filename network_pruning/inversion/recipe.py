@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 OBJECTIVES = (
     "top_layer",
     "all_layers",
@@ -15,6 +17,11 @@ OBJECTIVES = (
     "spectral_layer_pairs",
 )
 Weighting = Literal["balanced", "published"]
+
+
+LEAST = {"n": 1, "seed": 0, "steps": 1, "batch": 1, "blur_every": 1}
+"""Whole numbers of a recipe, and the smallest that each may be."""
+SWITCHES = ("joint", "residual", "rectify", "clip", "blur")
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,7 @@ class Recipe:
             ValueError: In one line, for the first unfit value.
         """
         check_objective(self.objective)
-        for name in ("n", "steps", "batch", "blur_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}: got {getattr(self, name)}, expected at least 1"
-                )
+        _check_kinds(self)
         if self.weighting not in {"balanced", "published"}:
             raise ValueError(
                 f"weighting: got {self.weighting!r}, expected balanced or published"
@@ -89,6 +92,20 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}: got {value}, expected 0 or more")
+
+
+def _check_kinds(recipe: Recipe) -> None:
+    for name, least in LEAST.items():
+        value = getattr(recipe, name)
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(
+                f"{name}: got {value!r}, expected a whole number, {least} or more"
+            )
+    for name in SWITCHES:
+        if not isinstance(getattr(recipe, name), bool):
+            raise ValueError(
+                f"{name}: got {getattr(recipe, name)!r}, expected True or False"
+            )
 
 
 def check_objective(objective: str) -> None:

@@ -74,6 +74,11 @@ def reconstruct(
     """
     recipe = make_recipe(objective=objective, n=n, seed=seed, **options)
     check_classifier(model)
+    if not isinstance(records, ActivationRecords):
+        raise ValueError(
+            f"records: got {type(records).__name__}, expected ActivationRecords, as "
+            "ActivationRecords.load('records.npz') gives them"
+        )
     records.check_model(model)
     check_batch_norm(model, recipe)
     maker = _Maker(model, records, recipe)

@@ -112,6 +112,8 @@ class ActivationRecords:
         check_fits(model, data)
         _check_options(form, rank, spectra, basis, fraction)
         paths = list(weighted_layers(model) if layers is None else layers)
+        if not paths:
+            raise ValueError("layers: got none, expected at least one to record")
         check_layers(model, paths)
         order = [path for path, _ in leaf_layers(model)]
         paths.sort(key=order.index)
@@ -262,8 +264,8 @@ def _check_options(
 ) -> None:
     if form not in FORMS:
         raise ValueError(f"form: got {form!r}, expected one of {', '.join(FORMS)}")
-    if rank < 1:
-        raise ValueError(f"rank: got {rank}, expected at least 1")
+    if not isinstance(rank, int | np.integer) or rank < 1:
+        raise ValueError(f"rank: got {rank!r}, expected a whole number, 1 or more")
     for scope in spectra:
         if scope not in {"network", "pairs"}:
             raise ValueError(f"spectra: got {scope!r}, expected network or pairs")

@@ -279,10 +279,11 @@ def _turn_after(step: int, burn_in: int, every: int) -> int:
 
 
 def _check_numbers(data_size: int, burn_in: int) -> None:
-    if data_size < 1 or burn_in < 0:
+    whole = burn_in == int(burn_in)
+    if data_size < 1 or burn_in < 0 or not whole:
         raise ValueError(
             f"got data_size={data_size} and burn_in={burn_in}, expected at least 1 "
-            "case and 0 steps"
+            "case, and whole steps from 0"
         )
 
 
@@ -308,6 +309,13 @@ def _check_students(
             "pool: got none, expected the images that students learn on, as in "
             "pool=x_train"
         )
+    for model in models if students else ():
+        takes = model.inputs[0].shape
+        if not len(pool) or not takes.is_compatible_with(np.shape(pool)):
+            raise ValueError(
+                f"pool: got images {list(np.shape(pool))}, expected "
+                f"{takes.as_list()} and one at least, which {model.name!r} takes"
+            )
 
 
 def _summed(gradients: list[tf.Tensor]) -> list[tf.Tensor]:

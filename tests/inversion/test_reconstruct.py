@@ -152,6 +152,11 @@ def test_images_start_as_in_the_data_or_as_asked(teacher, records):
     assert (own.mean(), own.std()) == pytest.approx((0.15, 0.1), abs=0.01)
 
 
+def test_a_path_is_no_records(teacher):
+    with pytest.raises(ValueError, match=r"records: got str, expected ActivationRec"):
+        reconstruct(teacher, "records.npz")
+
+
 def test_records_of_another_model_are_refused(records):
     with pytest.raises(ValueError, match="records: of another network"):
         reconstruct(make_network(), records)
@@ -214,8 +219,11 @@ def test_a_loss_that_is_no_number_is_told_in_one_line(teacher, digits, monkeypat
     ("options", "message"),
     [
         ({"objective": "all_layer"}, "got 'all_layer'.* Did you mean 'all_layers'"),
-        ({"n": 0}, "n: got 0, expected at least 1"),
+        ({"n": 0}, "n: got 0, expected a whole number, 1 or more"),
+        ({"n": 2.5}, "n: got 2.5, expected a whole"),
         ({"steps": 0}, "steps: got 0"),
+        ({"seed": None}, "seed: got None, expected a whole number, 0 or more"),
+        ({"blur": "no"}, "blur: got 'no', expected True or False"),
         ({"learning_rate": float("nan")}, "learning_rate: got nan"),
         ({"weighting": "fair"}, "weighting: got 'fair'"),
         ({"total_variation": -1.0}, "total_variation: got -1.0, expected 0 or more"),

@@ -317,6 +317,8 @@ def test_a_later_version_says_so(records, tmp_path):
         ({"layers": ["c3"]}, "got 'c3', expected one of c1, pool"),
         ({"form": "half"}, "form: got 'half', expected one of full, lowrank"),
         ({"rank": 0}, "rank: got 0"),
+        ({"rank": 2.5}, "rank: got 2.5, expected a whole number"),
+        ({"layers": []}, "layers: got none, expected at least one to record"),
         ({"spectra": ["layers"]}, "spectra: got 'layers', expected network or pairs"),
         ({"spectra": ["pairs"], "layers": ["c1"]}, "got the layer c1 alone"),
         ({"basis": "fourier"}, "basis: got 'fourier'"),

@@ -368,6 +368,7 @@ def test_bad_settings_of_students_are_said(build, message):
         ([lambda: student(batch_size=25)], {}, "batch_size: got 25, expected 1 to 24"),
         ([student, student], {}, "students: got s, s, expected different names"),
         ([], {"burn_in": -1}, "burn_in=-1, expected at least 1 case"),
+        ([], {"burn_in": 1.5}, "burn_in=1.5, .*whole steps from 0"),
     ],
 )
 def test_bad_settings_of_distillers_are_said(make, made, options, message):
@@ -385,6 +386,12 @@ def test_nobody_shares_weights(images):
     ):
         with pytest.raises(ValueError, match=message):
             PosteriorDistiller(teacher, students_, sgld(1e-3), CASES, pool=images)
+
+
+def test_a_pool_of_other_images_or_none_is_refused(images):
+    for pool in (images[:, :1], images[:0]):
+        with pytest.raises(ValueError, match=r"pool: got images \[.*, expected \[None"):
+            PosteriorDistiller(network("t"), [student()], sgld(0.1), CASES, pool=pool)
 
 
 def test_a_pool_and_a_fit_batch_are_asked_for(make, images, labels):

@@ -15,9 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import tensorflow as tf
-
 from network_pruning.classifiers import check_images
 from network_pruning.pruning.criteria import (
     apoz,
@@ -66,8 +63,6 @@ CRITERIA: dict[str, Criterion] = {
     "taylor": taylor.score,
 }
 """Name -> criterion."""
-_NO_DATASETS = (str, tuple, list, Mapping, np.ndarray, tf.data.Dataset)
-"""What may be taken for a Dataset."""
 
 
 def score_units(
@@ -99,15 +94,10 @@ def score_units(
     """
     function = _known(criterion)
     _check_options(criterion, function, options)
-    if isinstance(data, _NO_DATASETS):
-        raise ValueError(
-            f"data: got {type(data).__name__}, expected a Dataset as data.load gives "
-            "it: of arrays in a .npz with x_train and y_train, data.load('my.npz')."
-        )
-    chosen = list(find_groups(model) if groups is None else groups)
-    _check_groups(model, chosen)
     if data is not None:
         check_images(model, data)
+    chosen = list(find_groups(model) if groups is None else groups)
+    _check_groups(model, chosen)
     start = time.perf_counter()
     scores = function(model, chosen, data, seed, **options)
     share = (time.perf_counter() - start) / max(len(chosen), 1)
