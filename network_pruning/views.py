@@ -10,6 +10,9 @@ import tensorflow as tf
 
 from network_pruning.types import Dataset
 
+DESCRIBING = {"name", "input_shape", "num_classes", "in_memory", "multi_label"}
+"""What says of a dataset whether it fits, and nothing of its examples."""
+
 
 def rescaled(data: Dataset, low: float, high: float) -> Dataset:
     """Returns the dataset with black at `low` and white at `high`.
@@ -78,13 +81,13 @@ class Watched(_View):
     """A dataset that notes its use.
 
     Attributes:
-        read: Whether anything was asked of it.
+        read: Whether any example was asked of it, or how many there are.
     """
 
     read = False
 
     def __getattr__(self, name: str) -> Any:
-        self.read = True
+        self.read |= name not in DESCRIBING
         return getattr(self._data, name)
 
 
