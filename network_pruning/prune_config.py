@@ -180,7 +180,7 @@ class PruneConfig(NetworkConfig):
             raise ValueError(
                 f"got {' and '.join(given) or 'no cut'}, expected exactly one of "
                 + ", ".join(f"--{name}" for name in ways)
-                + "; --max_drop may be any of "
+                + "; limits go together: "
                 + ", ".join(f"--{name}" for name in LIMITS)
             )
         if self.retrain and (self.plan or self.steps > 1):

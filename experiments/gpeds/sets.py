@@ -61,12 +61,7 @@ def load(config: GpedConfig, load_data: Callable[..., Any]) -> Sets:
     Raises:
         ValueError: If there are fewer images than asked for, or shapes do not fit.
     """
-    try:
-        data = load_data(config.dataset, num_valid=max(config.num_valid, 1))
-    except ValueError as error:
-        if not str(error).startswith("num_valid"):
-            raise
-        raise ValueError(f"{error}; give --num_valid") from None
+    data = load_data(config.dataset, num_valid=max(config.num_valid, 1))
     if data.multi_label or not data.in_memory:
         raise ValueError(
             f"dataset: {data.name} has several labels an image or is too large to be "

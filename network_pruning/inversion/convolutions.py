@@ -109,9 +109,9 @@ def _sent_back(
         (height, width), upstream.shape[1:3], kernel.shape[:2], block, strict=True
     ):
         before = reach - 1 - ((reach - 1) // 2 if padding == "same" else 0)
-        blocks = -(-size // step)
-        margins.append([before, blocks * step + reach - 1 - out - before])
-        places.append(blocks)
+        count = -(-size // step)
+        margins.append([before, count * step + reach - 1 - out - before])
+        places.append(count)
     blocks = tf.nn.conv2d(
         upstream, _of_block(kernel, block), block, [[0, 0], *margins, [0, 0]]
     )

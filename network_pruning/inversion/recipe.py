@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 OBJECTIVES = (
     "top_layer",
@@ -97,7 +96,7 @@ class Recipe:
 def _check_kinds(recipe: Recipe) -> None:
     for name, least in LEAST.items():
         value = getattr(recipe, name)
-        if not isinstance(value, int | np.integer) or value < least:
+        if not isinstance(value, numbers.Integral) or value < least:
             raise ValueError(
                 f"{name}: got {value!r}, expected a whole number, {least} or more"
             )

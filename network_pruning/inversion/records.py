@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -264,7 +265,7 @@ def _check_options(
 ) -> None:
     if form not in FORMS:
         raise ValueError(f"form: got {form!r}, expected one of {', '.join(FORMS)}")
-    if not isinstance(rank, int | np.integer) or rank < 1:
+    if not isinstance(rank, numbers.Integral) or rank < 1:
         raise ValueError(f"rank: got {rank!r}, expected a whole number, 1 or more")
     for scope in spectra:
         if scope not in {"network", "pairs"}:

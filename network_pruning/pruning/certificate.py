@@ -8,6 +8,7 @@ defect does not.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -223,7 +224,7 @@ def certify(
         ValueError: If a mask does not fit, there are no inputs, or the batch size is
             no positive whole number.
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
+    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size!r}, expected 1 or more.")
     groups = find_groups(model)
     vector = groups.vector(masks)

@@ -137,9 +137,11 @@ class _Surgeon:
 def _free_of_arrays(config: dict[str, Any]) -> None:
     """Drops initial values of a layer that are an array: they have the old widths."""
     for name, value in config.items():
-        if name.endswith("_initializer") and isinstance(value, dict):
-            if isinstance(value["config"].get("value"), dict | list):
-                config[name] = "zeros"
+        if not name.endswith("_initializer") or not isinstance(value, dict):
+            continue
+        own = value.get("config")  # Of a function it is its name.
+        if isinstance(own, dict) and isinstance(own.get("value"), dict | list):
+            config[name] = "zeros"
 
 
 def assign(layer: keras.layers.Layer, values: list[FloatArray]) -> None:

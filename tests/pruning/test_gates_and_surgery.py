@@ -324,6 +324,20 @@ def test_arrays_to_begin_with_do_not_keep_a_cut_network_from_loading(tmp_path):
     assert loaded.layers[-1].bias_initializer.value == 0.5
 
 
+@keras.saving.register_keras_serializable("tests")
+def ones_like_mine(shape, dtype=None):
+    return tf.ones(shape, dtype)
+
+
+@pytest.mark.filterwarnings("ignore:The `keras.initializers.serialize")
+def test_functions_that_begin_weights_are_kept():
+    inputs = keras.Input((4,))
+    x = layers.Dense(3, kernel_initializer=ones_like_mine, name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    small = shrink(model, {"hidden": np.array([True, False, True])})
+    assert small.get_layer("hidden").kernel_initializer is ones_like_mine
+
+
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 def test_a_lambda_for_an_activation_is_kept_and_the_rest_is_cut():
     x = inputs = keras.Input((4,))
