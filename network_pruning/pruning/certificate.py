@@ -213,24 +213,22 @@ def certify(
         model: The original.
         masks: Bool [n_units] by group name, those `small` was cut with.
         small: What `shrink(model, masks)` made.
-        inputs: Examples [n, ...], in the structure of the model's inputs; real ones
-            and random ones both say something.
+        inputs: Examples [n, ...], in the structure of the model's inputs, cast to
+            their types as Keras does; real ones and random ones both say something.
         batch_size: Examples per forward pass.
 
     Returns:
         The certificate; `.require()` raises if it is not ok.
 
     Raises:
-        ValueError: If a mask does not fit, there are no inputs, or the batch size is
-            no positive whole number.
+        ValueError: If a mask does not fit, the inputs are none or not the model's, or
+            the batch size is no positive whole number.
     """
     if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size!r}, expected 1 or more.")
     groups = find_groups(model)
     vector = groups.vector(masks)
-    n = len(tf.nest.flatten(inputs)[0])
-    if n == 0:
-        raise ValueError("inputs: got no example, expected at least one.")
+    inputs, n = _checked_inputs(model, inputs)
     batches = [
         tf.nest.map_structure(lambda x, s=start: x[s : s + batch_size], inputs)
         for start in range(0, n, batch_size)
@@ -256,6 +254,35 @@ def certify(
         precision=precision,
         own_rel_diff=own.relative,
     )
+
+
+def _checked_inputs(model: keras.Model, inputs: Any) -> tuple[Any, int]:
+    """Casts examples to the types of a model's inputs.
+
+    Returns:
+        The arrays in their structure, and how many examples they hold.
+
+    Raises:
+        ValueError: If they are not what the model takes, or none.
+    """
+    arrays = [np.asarray(x) for x in tf.nest.flatten(inputs)]
+    expected = [(None, *x.shape[1:]) for x in model.inputs]
+    fits = len(arrays) == len(expected) and all(
+        tf.TensorShape(shape).is_compatible_with(x.shape)
+        for x, shape in zip(arrays, expected, strict=True)
+    )
+    if not fits or len({len(x) for x in arrays}) != 1:
+        raise ValueError(
+            f"inputs: got {[list(x.shape) for x in arrays]}, expected "
+            f"{[list(shape) for shape in expected]}, as many examples of each."
+        )
+    if not len(arrays[0]):
+        raise ValueError("inputs: got no example, expected at least one.")
+    cast = [
+        x.astype(symbolic.dtype.as_numpy_dtype, copy=False)
+        for x, symbolic in zip(arrays, model.inputs, strict=True)
+    ]
+    return tf.nest.pack_sequence_as(inputs, cast), len(arrays[0])
 
 
 def _tensors(batches: list[Any]) -> Iterable[Any]:

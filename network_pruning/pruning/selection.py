@@ -79,7 +79,7 @@ def keep_units(
         return _keep_given(values, keep, forced)
     chooser = _Chooser(values, forced, scope, round_to)
     if budget is None:
-        return chooser.at(float(sparsity or 0))
+        return chooser.at(0.0 if sparsity is None else sparsity)
     if model is None:
         raise ValueError("keep_units: got a budget without its model, expected both.")
     return _within(budget, model, chooser)

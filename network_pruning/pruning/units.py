@@ -7,7 +7,7 @@ same layers make. What belongs to no group is named, with the reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,9 +137,14 @@ class Groups(list[UnitGroup]):
             Bool [1 + units of all groups], the first True.
 
         Raises:
-            ValueError: If a name is unknown, or a mask has another length or type or
-                keeps nothing.
+            ValueError: If masks are not by group name, a name is unknown, or a mask has
+                another length or type or keeps nothing.
         """
+        if not isinstance(masks, Mapping):
+            raise ValueError(
+                f"masks: got {type(masks).__name__}, expected bool [n_units] by group "
+                "name, as keep_units gives them; {} cuts nothing."
+            )
         self.check_names(masks)
         parts = [_checked(group, masks.get(group.name)) for group in self]
         return np.concatenate([np.ones(1, bool), *parts])

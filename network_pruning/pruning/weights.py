@@ -8,7 +8,7 @@ are: there every kernel is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -176,7 +176,7 @@ def prune_weights(
             f"{'no' if masks is None else 'also'} masks, expected exactly one of them."
         )
     if masks is None:
-        masks = weight_masks(model, float(sparsity or 0), scope)
+        masks = weight_masks(model, 0.0 if sparsity is None else sparsity, scope)
     if is_subclassed(model) and into is not model:
         raise ValueError(
             f"model {model.name!r} is a subclassed {type(model).__name__}, no copy can "
@@ -184,10 +184,29 @@ def prune_weights(
         )
     checked = _checked_kernels(model, masks)
     copy = shrink(model, {}) if into is None else into
-    kernels = _kernels(copy)
+    kernels = _kernels_like(copy, checked)
     for path, (kernel, mask) in checked.items():
         kernels[path].assign(_masked(kernel, mask))
     return copy
+
+
+def _kernels_like(
+    copy: keras.Model, checked: Mapping[str, tuple[tf.Variable, BoolArray]]
+) -> dict[str, tf.Variable]:
+    """Returns the kernels of a copy.
+
+    Raises:
+        ValueError: If one is missing or has another shape.
+    """
+    kernels = _kernels(copy)
+    for path, (kernel, _) in checked.items():
+        if path not in kernels or kernels[path].shape != kernel.shape:
+            got = list(kernels[path].shape) if path in kernels else "no such kernel"
+            raise ValueError(
+                f"into: got {got} for {path!r}, expected {list(kernel.shape)}: what an "
+                "earlier call returned for this model, or the model itself."
+            )
+    return kernels
 
 
 def _kernels(model: keras.Model) -> dict[str, tf.Variable]:

@@ -154,6 +154,19 @@ def test_no_inputs():
         certificate.certify(model, {}, model, cases.examples(model, 0))
 
 
+def test_inputs_of_another_model():
+    model, other = cases.plain(), cases.examples(cases.convolutions())
+    with pytest.raises(ValueError, match=r"inputs: got \[\[16, .* expected \["):
+        certificate.certify(model, {}, model, other)
+
+
+def test_whole_numbers_are_cast_as_keras_does():
+    model = cases.randomise(cases.plain())
+    x = np.random.default_rng(0).integers(0, 255, (4, *model.input_shape[1:]), "uint8")
+    small = surgery.shrink(model, {})
+    assert certificate.certify(model, {}, small, x).require().n_inputs == 4
+
+
 @pytest.mark.parametrize("batch_size", [0, -3, 2.5])
 def test_batches_of_no_size(batch_size):
     model = cases.plain()

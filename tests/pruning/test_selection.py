@@ -66,6 +66,7 @@ def test_keep_given_counts():
         ({}, "exactly one"),
         ({"sparsity": 0.5, "keep": {"a": 1}}, "exactly one"),
         ({"sparsity": 1.0}, "sparsity: got 1.0"),
+        ({"sparsity": "0.5"}, "sparsity: got '0.5', expected a share"),
         ({"sparsity": 0.5, "scope": "net"}, "scope: got 'net'"),
         ({"sparsity": 0.5, "round_to": 0}, "round_to: got 0"),
         ({"keep": {"a": 1}, "round_to": 8}, "round_to: got 8"),

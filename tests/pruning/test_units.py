@@ -234,3 +234,9 @@ def test_vector_keeps_what_is_not_named():
     groups = units.find_groups(cases.normalised())
     vector = groups.vector({"hidden_2": np.arange(7) == 3})
     assert vector.tolist() == [True] * 10 + [i == 3 for i in range(7)]
+
+
+@pytest.mark.parametrize("masks", [None, [], np.ones(3, bool)])
+def test_masks_are_by_group_name(masks):
+    with pytest.raises(ValueError, match="masks: got .*, expected bool .* by group"):
+        units.find_groups(cases.plain()).vector(masks)

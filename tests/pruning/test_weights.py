@@ -247,3 +247,18 @@ def test_the_remedy_for_subclassed_models_works():
     assert {"block", "other", "memory"} <= {
         path for path, _ in npr.find_groups(model).refused
     }
+
+
+def test_into_another_model_is_refused():
+    model = cases.plain()
+    groups = units.find_groups(model)
+    small = npr.shrink(model, cases.edge_masks(groups, kept=2))
+    with pytest.raises(ValueError, match=r"into: got .*what an earlier call returned"):
+        npr.prune_weights(model, 0.5, into=small)
+    with pytest.raises(ValueError, match="into: got no such kernel for"):
+        npr.prune_weights(model, 0.5, into=cases.convolutions())
+
+
+def test_a_sparsity_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="sparsity: got '0.5', expected a share"):
+        npr.prune_weights(cases.convolutions(), "0.5")
