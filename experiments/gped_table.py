@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments import grids, ledger
 from experiments.gpeds import tables
-from experiments.gpeds.config import TELLING, GpedConfig
+from experiments.gpeds.config import GpedConfig
+from experiments.gpeds.words import TELLING
 from network_pruning import cli
 from network_pruning.flags import (
     check_above,

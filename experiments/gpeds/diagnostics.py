@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.gpeds import distill, networks
-from experiments.gpeds.config import LEAST_DRAWS, GpedConfig
+from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.figures import draw_traces
 from experiments.gpeds.networks import Build
 from experiments.gpeds.sets import Sets
+from experiments.gpeds.words import LEAST_DRAWS
 from experiments.grids import text
 from network_pruning.evaluation.uncertainty import split_rhat
 from network_pruning.jobs.boards import show_curves

@@ -16,9 +16,10 @@ import tf_keras as keras
 from tqdm import tqdm
 
 from experiments.gpeds import networks, rows
-from experiments.gpeds.config import GpedConfig, stranger_name
+from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.networks import Build
 from experiments.gpeds.sets import Sets
+from experiments.gpeds.words import stranger_name
 from experiments.grids import text
 from network_pruning.posterior import checkpoints
 from network_pruning.posterior.chain_folders import CONFIG, DONE, RECORDED, TEACHER

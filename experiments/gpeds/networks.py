@@ -8,8 +8,9 @@ from typing import Any
 
 import tf_keras as keras
 
-from experiments.gpeds.config import DARK, DARK_NOISE, HEADS, GpedConfig
+from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.sets import Sets
+from experiments.gpeds.words import DARK, DARK_NOISE, HEADS
 from network_pruning.posterior import expectations
 from network_pruning.posterior.distiller import PosteriorDistiller
 from network_pruning.posterior.ensembles import Ensemble

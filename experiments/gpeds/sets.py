@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.gpeds import occlusion
-from experiments.gpeds.config import GpedConfig, stranger_name
+from experiments.gpeds.config import GpedConfig
+from experiments.gpeds.words import stranger_name
 from network_pruning.runs import RunDir
 
 Images = npt.NDArray[np.float32]

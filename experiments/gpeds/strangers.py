@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from experiments.gpeds import calibration, distill, networks
 from experiments.gpeds.baselines import Baselines
-from experiments.gpeds.config import GpedConfig, stranger_name
+from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.networks import Build
 from experiments.gpeds.rows import read
 from experiments.gpeds.sets import Sets
+from experiments.gpeds.words import stranger_name
 from experiments.grids import text
 from network_pruning.evaluation import uncertainty
 from network_pruning.posterior import expectations

@@ -15,9 +15,10 @@ from typing import Any
 from experiments import grids
 from experiments.benchmarks.table import markdown_of
 from experiments.gpeds import calibration, distill, strangers
-from experiments.gpeds.config import TELLING, GpedConfig, stranger_name
+from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.rows import Row
 from experiments.gpeds.tables import COMMAND, FULL, length, length_flags, shown
+from experiments.gpeds.words import TELLING, stranger_name
 from experiments.ledger import NEVER, LedgerRow
 from experiments.published import FOLDER
 from network_pruning.evaluation.metrics import per_seed

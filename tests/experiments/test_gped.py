@@ -25,8 +25,9 @@ from experiments.gpeds import (
     strangers,
 )
 from experiments.gpeds.calibration import Calibrated
-from experiments.gpeds.config import PROCEDURES, GpedConfig
+from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.rows import Row
+from experiments.gpeds.words import PROCEDURES
 from experiments.grids import parse
 from network_pruning import cli
 from network_pruning.evaluation import uncertainty
