@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from experiments.parsimonies.config import ParsimoniousConfig
+from experiments.parsimonies.config import ParsimoniousConfig, check_searched
 from experiments.parsimonies.presets import PRESETS
 from network_pruning import cli
 from network_pruning.flags import is_model_file
@@ -34,11 +34,13 @@ def check(config: ParsimoniousConfig) -> None:
     """Judges what the flags name, without TensorFlow.
 
     Raises:
-        ValueError: If dataset, network or teacher is unknown, or cannot be had.
+        ValueError: If dataset, network or teacher is unknown, or cannot be had, or a
+            flag of search would do nothing.
     """
     import data
     import models
 
+    check_searched(config)
     cli.check_named("network", models.check, config.settings(False)["network"])
     if config.distils():
         cli.check_named("student", models.check, config.settings(True)["network"])

@@ -74,12 +74,17 @@ def check_not_sigmoid(model: Any) -> None:
     Raises:
         ValueError: Naming the model.
     """
-    if _ends_in(plain(model), _is_sigmoid):
+    if ends_in_sigmoid(model):
         raise ValueError(
             f"model {model.name!r}: got a sigmoid at its end, expected logits or their "
             "softmax: give its last layer no activation (activation=None) and train it "
             "so; of attributes the sigmoid is taken here"
         )
+
+
+def ends_in_sigmoid(model: Any) -> bool:
+    """Returns whether a model's outputs are probabilities each of its own."""
+    return _ends_in(plain(model), _is_sigmoid)
 
 
 def plain(model: Any) -> Any:

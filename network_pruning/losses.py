@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -33,6 +34,14 @@ def full_precision(values: Tensor) -> Tensor:
     """Returns half precision as float32, and anything else as it is."""
     half = values.dtype in {tf.float16, tf.bfloat16}
     return tf.cast(values, tf.float32) if half else values
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """Returns the sum of scalars of any float types, in float32 at least; 0 of none."""
+    full = [full_precision(term) for term in terms]
+    double = any(term.dtype == tf.float64 for term in full)
+    kind = tf.float64 if double else tf.float32
+    return tf.add_n([tf.zeros([], kind), *(tf.cast(term, kind) for term in full)])
 
 
 def as_classes(labels: Tensor | None) -> Tensor:

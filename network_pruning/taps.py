@@ -47,9 +47,10 @@ def check_layers(model: keras.Model, paths: Sequence[str]) -> None:
 
     Raises:
         ValueError: If a path is unknown (with the list), stands twice, or names a layer
-            that is called more than once.
+            that is called more than once, or has its channels first.
     """
-    known = [path for path, _ in leaf_layers(model)]
+    layers = dict(leaf_layers(model))
+    known = list(layers)
     calls: Counter[str] = Counter()
 
     def count(call: Call, args: Any, kwargs: Any) -> Any:
@@ -64,6 +65,11 @@ def check_layers(model: keras.Model, paths: Sequence[str]) -> None:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"layers: got {path!r}, expected one of {', '.join(known)}.{hint}"
+            )
+        if getattr(layers[path], "data_format", None) == "channels_first":
+            raise ValueError(
+                f"layer {path!r}: got data_format='channels_first', expected "
+                "'channels_last': channels are read from the last axis"
             )
         if calls[path] > 1:
             raise ValueError(

@@ -22,6 +22,7 @@ from network_pruning import losses
 from network_pruning.augmentation import Augment, batch_seeds
 from network_pruning.classifiers import check_not_sigmoid, ends_in_softmax
 from network_pruning.optimizers import decaying
+from network_pruning.types import number
 
 AfterUpdate = Callable[[keras.Model], None]
 Judge = Callable[[], tuple[tf.Tensor, dict[str, tf.Tensor]]]
@@ -65,9 +66,11 @@ class Trainer(keras.Model):
                 loss that is told. It is the weight decay of plain SGD.
 
         Raises:
-            ValueError: If the network ends in a sigmoid.
+            ValueError: If the network ends in a sigmoid, or the decay is no number.
         """
         check_not_sigmoid(network)
+        if not 0 <= number(l2_decay) < float("inf"):
+            raise ValueError(f"l2_decay: got {l2_decay!r}, expected a number from 0")
         super().__init__(name="trainer")
         self.network = network
         self.l2_decay = l2_decay
@@ -99,6 +102,30 @@ class Trainer(keras.Model):
         """Returns the network's logits, in float32 at least."""
         outputs = self.network(inputs, training=training)
         return losses.as_logits(losses.full_precision(outputs), self._softmax)
+
+    def compile(self, optimizer: Any = "rmsprop", *args: Any, **options: Any) -> None:
+        """Takes the optimiser, see keras.Model.compile.
+
+        Args:
+            optimizer: Keras optimiser, or its name.
+            *args: As there.
+            **options: As there, but for losses and metrics.
+
+        Raises:
+            ValueError: If there are some: a trainer has its own.
+        """
+        check_no_loss(self, *args, **options)
+        super().compile(optimizer, *args, **options)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as a file says; Keras leaves that to whoever overrides `compile`.
+
+        Args:
+            config: What `get_compile_config` gave.
+        """
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args: Any, callbacks: Any = None, **options: Any) -> Any:
         """Trains, see keras.Model.fit; a network that clusters judges every epoch.
@@ -155,7 +182,8 @@ class Trainer(keras.Model):
         with tf.GradientTape() as tape:
             each, told = judge()
             penalty = self._penalty()
-            loss = share_of_mean(each) + share_of_sum([penalty, *self._decay()])
+            shared = share_of_sum([penalty, *self._decay()])
+            loss = share_of_mean(each) + tf.cast(shared, each.dtype)
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         if self.after_update is not None:
             self.after_update(self.network)
@@ -175,7 +203,7 @@ class Trainer(keras.Model):
             Means since the epoch began: loss (penalty included) and what is told; and
             the network's own metrics.
         """
-        named = {self.TOLD[0]: each + penalty, **told}
+        named = {self.TOLD[0]: each + tf.cast(penalty, each.dtype), **told}
         for name, values in named.items():
             self.trackers[name].update_state(values)
         means = [*map(self.trackers.get, named), *self._metrics_of_network()]
@@ -189,8 +217,7 @@ class Trainer(keras.Model):
         return each, {"cross_entropy": each, "accuracy": is_right(logits, labels)}
 
     def _penalty(self) -> tf.Tensor:
-        own = [tf.cast(loss, tf.float32) for loss in self.network.losses]
-        return tf.add_n([tf.constant(0.0), *own])
+        return losses.total(self.network.losses)
 
     def _decay(self) -> list[tf.Tensor]:
         if not self.l2_decay:
@@ -209,6 +236,30 @@ class Trainer(keras.Model):
             for metric in network.metrics
             if id(metric) not in added and metric.name not in told
         ]
+
+
+def check_no_loss(trainer: keras.Model, *args: Any, **options: Any) -> None:
+    """Refuses losses and metrics for a trainer that would never look at them.
+
+    Args:
+        trainer: Whose loss is its own.
+        *args: What `compile` was given behind the optimiser.
+        **options: Likewise, by name.
+
+    Raises:
+        ValueError: Naming the first.
+    """
+    given = dict(zip(_UNREAD, args, strict=False)) | options
+    for name in _UNREAD:
+        if given.get(name) is not None:
+            raise ValueError(
+                f"{name}: got {given[name]!r} in compile, expected none: "
+                f"{type(trainer).__name__} has a loss and metrics of its own"
+            )
+
+
+_UNREAD = ("loss", "metrics", "loss_weights", "weighted_metrics")
+"""Arguments of `compile` behind the optimiser, in their order."""
 
 
 def check_keras_file(filepath: Any, plain: str) -> None:
@@ -293,7 +344,7 @@ def share_of_sum(terms: list[tf.Tensor]) -> tf.Tensor:
     """Returns this replica's share of a sum that every replica computes whole."""
     replicas = tf.distribute.get_replica_context()
     count = 1 if replicas is None else replicas.num_replicas_in_sync
-    return tf.add_n([tf.constant(0.0), *terms]) / count
+    return losses.total(terms) / count
 
 
 def over_whole_batch(

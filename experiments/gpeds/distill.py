@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,14 @@ from network_pruning.posterior.chain_folders import CONFIG, DONE, RECORDED, TEAC
 from network_pruning.posterior.chains import ResidentChain
 from network_pruning.posterior.distiller import PosteriorDistiller
 from network_pruning.posterior.ensembles import Ensemble
-from network_pruning.posterior.recorded import Recorder
+from network_pruning.posterior.recorded import Recorder, position_files
 from network_pruning.runs import RunDir
 from network_pruning.training import DivergedError
 
 log = logging.getLogger(__name__)
 
 STATE, RESULTS, TRACE = "chain.npz", "results.csv", "trace.csv"
+ENSEMBLES = "ensembles.npz"
 AT_ONCE = 1_000
 """Steps between looks at the clock."""
 SAVE_SECONDS = 60.0
@@ -62,7 +64,9 @@ def distill(config: GpedConfig, sets: Sets, build: Build) -> RunDir:
     run = RunDir(folder_of(config))
     if run.exists(DONE):
         check_data(run, sets)
-        return run
+        if (lost := _lost(run)) is None:
+            return run
+        log.info("%s is gone from %s: made again", lost, run.path)
     keras.backend.experimental.enable_tf_random_generator()
     run.write_json(CONFIG, config.as_dict())
     distiller = _make(config, sets, build)
@@ -148,7 +152,8 @@ def _show(
 ) -> None:
     with board.as_default(step=step):
         for name, value in told.items():
-            tf.summary.scalar(f"chain/{name}", value)
+            if not math.isnan(value):
+                tf.summary.scalar(f"chain/{name}", value)
         for ensemble in distiller.ensembles:
             if ensemble.trace:
                 _, now, whole = ensemble.trace[-1]
@@ -166,7 +171,7 @@ def _finish(
         arrays[f"{ensemble.name}/log_probabilities"] = ensemble.log_probabilities
         arrays[f"{ensemble.name}/data"] = ensemble.uncertainty.data
         arrays[f"{ensemble.name}/draws"] = np.array(ensemble.draws)
-    run.write_arrays("ensembles.npz", arrays)
+    run.write_arrays(ENSEMBLES, arrays)
     run.write_model(TEACHER, distiller.teacher)
     for student in distiller.students:
         run.write_model(f"students/{student.name}.keras", student.model)
@@ -178,7 +183,20 @@ def _finish(
         measured.append(row)
     run.write_text(RESULTS, text(rows.Row, measured))
     run.write_text(TRACE, trace_text(distiller.ensembles))
-    run.write_json(DONE, {"data": sets.fingerprint, "steps": config.steps})
+    names = [student.name for student in distiller.students]
+    done: dict[str, Any] = {"data": sets.fingerprint, "steps": config.steps}
+    done |= {"students": names, RECORDED: len(position_files(run, RECORDED))}
+    if run.exists(DONE):  # What was lost since then counts as left.
+        done |= {RECORDED: run.read_json(DONE).get(RECORDED, done[RECORDED])}
+    run.write_json(DONE, done)
+
+
+def _lost(run: RunDir) -> str | None:
+    """Returns a file that a finished chain has left and that is no longer there."""
+    names = run.read_json(DONE).get("students", [])
+    students = [f"students/{name}.keras" for name in names]
+    left = [TEACHER, ENSEMBLES, RESULTS, TRACE, *students]
+    return next((name for name in left if not run.exists(name)), None)
 
 
 def truth_of(run: RunDir, split: str, labels: Any) -> rows.Truth:
@@ -187,7 +205,7 @@ def truth_of(run: RunDir, split: str, labels: Any) -> rows.Truth:
     Raises:
         ValueError: If it was not watched on it.
     """
-    arrays = run.read_arrays("ensembles.npz")
+    arrays = run.read_arrays(ENSEMBLES)
     if f"{split}/data" not in arrays:
         raise ValueError(
             f"{run.path} says nothing of {split}: distil again with it, as in "
@@ -205,7 +223,8 @@ def finished(config: GpedConfig, sets: Sets) -> RunDir:
     """Returns the folder of a finished chain.
 
     Raises:
-        ValueError: If there is none, with the command that makes it.
+        ValueError: If there is none, or a file of it is gone, with the command that
+            makes it.
     """
     folder = folder_of(config)
     if not (folder / DONE).exists():
@@ -215,6 +234,11 @@ def finished(config: GpedConfig, sets: Sets) -> RunDir:
         )
     run = RunDir(folder)
     check_data(run, sets)
+    if lost := _lost(run):
+        raise ValueError(
+            f"{folder} has lost {lost}: the same command with --procedure=distill "
+            "makes it again"
+        )
     return run
 
 

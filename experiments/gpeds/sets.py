@@ -62,7 +62,12 @@ def load(config: GpedConfig, load_data: Callable[..., Any]) -> Sets:
     Raises:
         ValueError: If there are fewer images than asked for, or shapes do not fit.
     """
-    data = load_data(config.dataset, num_valid=max(config.num_valid, 1))
+    try:
+        data = load_data(config.dataset, num_valid=max(config.num_valid, 1))
+    except ValueError as error:
+        if str(error).startswith("num_valid: "):
+            raise ValueError(f"{error}; or 0: students learn on them, too") from None
+        raise
     if data.multi_label or not data.in_memory:
         raise ValueError(
             f"dataset: {data.name} has several labels an image or is too large to be "

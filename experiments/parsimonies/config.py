@@ -20,6 +20,7 @@ from network_pruning.flags import (
     check_share,
     fields_of,
     flag,
+    words,
 )
 
 TRAINING = (
@@ -30,6 +31,10 @@ CLUSTERING = ("clusters", "weight", "momentum", "layers", "legacy")
 """Settings that mean something where there is clustering."""
 TAUGHT = ("temperature", "soft_weight")
 """Settings that mean something where there is a teacher."""
+GRIDS = {"weights": "weight", "numbers": "clusters", "momenta": "momentum"}
+"""What a search tries -> what it tries of it, where there is no teacher."""
+TAUGHT_GRIDS = {"temperatures": "temperature", "soft_weights": "soft_weight"}
+"""Likewise, where there is one."""
 ALL = ("test", "evaluate_clusters", "record", "tsne", "plot")
 """What follows the training under --procedure=all."""
 
@@ -163,6 +168,11 @@ class ParsimoniousConfig:
         if self.procedure != "search":
             meant = {**meant, **dict.fromkeys(CLUSTERING, ("clustering", {*KINDS}))}
         check_meant_for(self, meant, type(self).get)
+        if self.network is not None and self.distils():
+            raise ValueError(
+                f"network: got {self.network} where a teacher teaches, expected "
+                f"--student={self.network}"
+            )
         named = ("teacher", "student", *TAUGHT)
         given = [name for name in named if getattr(self, name) is not None]
         if given and not self.distils():
@@ -233,3 +243,25 @@ class ParsimoniousConfig:
         if self.procedure != "all":
             return (self.procedure,)
         return ("distill" if self.distils() else "train", *ALL)
+
+
+def check_searched(config: ParsimoniousConfig) -> None:
+    """Judges the flags of search, and those that it replaces.
+
+    Raises:
+        ValueError: For the first that would do nothing.
+    """
+    searches, fields = config.procedure == "search", type(config).__dataclass_fields__
+    tried = TAUGHT_GRIDS if config.taught() is not None else GRIDS
+    expected = "it with --procedure=search alone"
+    if searches:
+        expected = f"{', '.join(f'--{grid}' for grid in tried)}: they are tried here"
+    for grid in (*GRIDS, *TAUGHT_GRIDS):
+        value = getattr(config, grid)
+        if value != fields[grid].default and not (searches and grid in tried):
+            raise ValueError(f"{grid}: got {words(value)}, expected {expected}")
+    for grid, single in tried.items():
+        if searches and getattr(config, single) is not None:
+            raise ValueError(
+                f"{single}: got it for --procedure=search, which tries --{grid}"
+            )

@@ -36,7 +36,9 @@ def one_map(step: Stage, points: maps.Points, names: Sequence[str], title: str) 
 
 def panels(run: RunDir, drawn: Mapping[Place, Any], names: Sequence[str]) -> None:
     """Draws the 2x2 panels into the run, as soon as their four maps are there."""
-    if not {(size, kind) for size in SIZES for kind in TYPES} <= set(drawn):
+    places = [(size, kind) for size in SIZES for kind in TYPES]
+    if missing := [", ".join(place) for place in places if place not in drawn]:
+        print(f"panels: not drawn, there is no map of {'; '.join(missing)}")
         return
     grid = {size: {kind: drawn[size, kind] for kind in TYPES} for size in SIZES}
     run.write("panels.png", lambda path: maps.panels(grid, names, path))

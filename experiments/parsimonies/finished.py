@@ -1,4 +1,4 @@
-"""What a study has finished: its trainings, what steps say of them, how it is shown."""
+"""What a study has finished: its trainings, and what steps say of them."""
 
 from __future__ import annotations
 
@@ -9,37 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.benchmarks.table import markdown_of
-from experiments.parsimonies import verdicts
-from experiments.parsimonies.presets import PRESETS, SETTLED
 from experiments.parsimonies.studies import MADE, Study
 from experiments.stages import Stage
 
-TOLD = (
-    *("learning_rate", "batch_size", "dropout", "weight_decay"),
-    *("init", "conv_sd", "fc_activation"),
-)
-"""Settings that a name tells where no preset does and they are not the settled ones."""
 SAME_IMAGES = "with the same --dataset, --num_valid and --num_train"
-
-
-def name_of(stage: Stage) -> str:
-    """Returns what a training is called in tables."""
-    made = stage.made or {}
-    name = f"{made['label']}, {verdicts.length(stage.fields)}"
-    if "teacher" in made:
-        name += f", taught by {made['teacher']}"
-        name += f" at T {stage.fields['temperature']:g}"
-        name += f", soft weight {stage.fields['soft_weight']:g}"
-    if made["label"] in PRESETS:
-        return name
-    for setting in TOLD:
-        if (value := stage.fields.get(setting)) != SETTLED[setting]:
-            name += f", {setting.replace('_', ' ')} {value}"
-    if stage.fields["clustering"] != "none":
-        weights = "/".join(f"{weight:g}" for weight in stage.fields["weight"])
-        name += f", weight {weights}, K {stage.fields['clusters']}"
-        name += f", momentum {stage.fields['momentum']:g}"
-    return name
 
 
 def class_names(study: Study) -> list[str]:
@@ -84,11 +57,20 @@ def training_of(study: Study, step: Stage) -> Stage | None:
     return None
 
 
-def finished(study: Study, procedure: str) -> Iterator[tuple[Stage, dict[str, Any]]]:
-    """Yields each training on these images, and what a step says of it."""
+def finished(
+    study: Study, procedure: str, **fields: Any
+) -> Iterator[tuple[Stage, dict[str, Any]]]:
+    """Yields each training on these images, and what a step says of it.
+
+    Args:
+        study: Which.
+        procedure: Of the step.
+        **fields: Settings that the step must have; others may be any.
+    """
     for step in study.chain.all():
+        same = all(step.fields.get(name) == value for name, value in fields.items())
         training = training_of(study, step)
-        if step.procedure == procedure and training is not None:
+        if step.procedure == procedure and same and training is not None:
             yield training, step.made or {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,11 +13,11 @@ from experiments.parsimonies import drawings, pictures, publishing
 from experiments.parsimonies.finished import (
     finished,
     images_of,
-    name_of,
     read_by,
     show,
     trained,
 )
+from experiments.parsimonies.names import name_of
 from experiments.parsimonies.studies import Study
 from experiments.stages import Stage
 from network_pruning.evaluation import clusters, embeddings, metrics
@@ -121,10 +122,15 @@ def evaluate_clusters(study: Study) -> None:
     header += ["within", "between"]
     rows = [
         [name_of(stage), str(stage.fields["seed"]), *map(_text, line)]
-        for stage, made in finished(study, "evaluate_clusters")
+        for stage, made in finished(study, "evaluate_clusters", **_settled(fields))
         for line in made["lines"]
     ]
     show(study, "clusters.md", "Clusters and classes", header, rows)
+
+
+def _settled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a step as its file has them."""
+    return json.loads(json.dumps(dict(fields)))
 
 
 def _text(value: Any) -> str:

@@ -11,11 +11,12 @@ from experiments.parsimonies.finished import (
     SAME_IMAGES,
     class_names,
     images_of,
-    name_of,
     read_by,
     trained,
     training_of,
 )
+from experiments.parsimonies.names import name_of
+from experiments.parsimonies.presets import PRESETS, SETTLED
 from experiments.parsimonies.studies import Study
 from experiments.stages import Stage
 from network_pruning.evaluation import clusters, embeddings
@@ -69,9 +70,12 @@ def tsne(study: Study) -> None:
         and config.map_layer in (step.made or {})["layers"]
     ]
     if not recorded:
+        layer = config.map_layer
+        flags = "" if layer in PIXELS else f" --read_layers={layer}"
         raise ValueError(
-            f"map_layer: no {config.map_layer} is recorded in {study.run.path}: run "
-            f"--procedure=record --read_layers={config.map_layer} first"
+            f"map_layer: no {layer} of {config.examples or 'all'} examples is recorded "
+            f"in {study.run.path}: run --procedure=record{flags} "
+            f"--examples={config.examples} first, {SAME_IMAGES}"
         )
     for source in recorded:
         read = {**source.inputs, "record": source.run.path.name}
@@ -118,11 +122,10 @@ def plot(study: Study) -> None:
         training = training_of(study, step)
         arrays = step.run.read_arrays("map.npz")
         points = arrays["places"], arrays["labels"]
-        name = name_of(training) if training else step.fields["layer"]
-        drawings.one_map(step, points, class_names(study), f"{name}, t-SNE")
+        drawings.one_map(step, points, class_names(study), _title(step, training))
         if training and _is_in_panels(study, step, training):
             place, valid = drawings.place_of(training), (training.made or {})["valid"]
-            if place not in drawn or valid > drawn[place][0]:
+            if place not in drawn or valid >= drawn[place][0]:
                 drawn[place] = valid, points
     best = {place: points for place, (_, points) in drawn.items()}
     drawings.panels(study.run, best, class_names(study))
@@ -134,8 +137,17 @@ def _is_in_panels(study: Study, step: Stage, training: Stage) -> bool:
     A student's network that was trained alone is neither.
     """
     config = study.config
-    known = training.procedure == "distill" or (
-        training.fields["network"] == config.get("network")
-    )
+    large = config.get("network")
+    if config.distils():
+        large = PRESETS.get(str(config.taught()), {}).get("network", SETTLED["network"])
+    known = training.procedure == "distill" or training.fields["network"] == large
     first = training.fields["seed"] == config.seeds[0]
-    return known and first and step.fields["layer"] == config.map_layer
+    asked = config.map_layer, config.perplexity
+    same = (step.fields["layer"], step.fields["perplexity"]) == asked
+    return known and first and same
+
+
+def _title(step: Stage, training: Stage | None) -> str:
+    name = f"{name_of(training)}, seed {training.fields['seed']}: " if training else ""
+    how = f"by t-SNE of perplexity {step.fields['perplexity']:g}"
+    return f"{name}{step.fields['layer']} {how}"

@@ -133,7 +133,9 @@ def _told(study: Study) -> Iterator[tuple[Stage, str, float]]:
     """Yields each number of a training that could stand in the ledger, by its name."""
     for stage, made in finished(study, "test"):
         yield stage, verdicts.ACCURACY, made["accuracy"]
-    for stage, made in finished(study, "evaluate_clusters"):
+    config = study.config
+    same = {"n_init": config.n_init, "examples": config.examples}
+    for stage, made in finished(study, "evaluate_clusters", **same):
         for layer, how, k, nmi, *_ in made["lines"]:
             if how == "k-means":
                 yield stage, f"nmi {layer} K={k}", nmi

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
+from experiments.parsimonies import verdicts
 from experiments.parsimonies.config import ParsimoniousConfig
+from experiments.parsimonies.names import name_of
 from experiments.parsimonies.presets import PRESETS
 from experiments.stages import Chain, Stage
 from network_pruning.classifiers import plain
@@ -290,7 +292,9 @@ class Study:
             stage = _stage_at(Path(name))
         elif is_model_file(name):
             shape, classes = self.data.input_shape, self.data.num_classes
-            return Teacher(self.build(name, shape, classes), Path(name).stem, "none")
+            network = self.build(name, shape, classes)
+            label = f"{Path(name).stem} ({fingerprint(network)[:6]})"
+            return Teacher(network, label, "none")
         else:
             raise ValueError(
                 f"teacher: got {name!r}, expected a .keras file, the folder of a "
@@ -303,6 +307,9 @@ class Study:
                 "and --num_valid (and --num_train)"
             )
         label = str((stage.made or {}).get("label"))
+        ours = verdicts.length(self.config.settings(distils=True))
+        if label not in PRESETS or verdicts.length(stage.fields) != ours:
+            label = name_of(stage)
         clustering = str(stage.fields.get("clustering"))
         return Teacher(self.network(stage), label, clustering)
 

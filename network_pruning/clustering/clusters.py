@@ -63,6 +63,7 @@ _EXPECTED: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "clusters": (Integral, lambda v: v >= 1, "a whole number above 0"),
     "weight": (Real, lambda v: 0 <= v < float("inf"), "a number of 0 or more"),
     "momentum": (Real, lambda v: 0 <= v < 1, "a share of the old centre in [0,1)"),
+    "legacy": (bool, lambda v: True, "True or False"),
     "reset_every": (Integral, lambda v: v >= 0, "whole steps, 0 for never"),
     "min_count": (Integral, lambda v: v >= 0, "a whole number of rows"),
     "seed": (Integral, lambda v: 0 <= v < 2**31, "a whole number of 0 or more"),
@@ -109,9 +110,9 @@ class Clusters(keras.layers.Layer):
         self.counts = self._add("counts", [how.clusters], tf.float32)
         self.held = self._add("held", [], tf.int32)
         self.steps = self._add("steps", [], tf.int32)
-        self.regulariser = keras.metrics.Mean(f"{name}_regulariser")
+        self.regulariser = keras.metrics.Mean(f"{name}_regulariser", "float32")
         self.occupancy = Occupancy(how.clusters, f"{name}_occupancy")
-        self.revivals = keras.metrics.Sum(f"{name}_revivals")
+        self.revivals = keras.metrics.Sum(f"{name}_revivals", "float32")
 
     def _add(self, name: str, shape: list[int], dtype: tf.DType) -> tf.Variable:
         # Each replica writes its own copy, as moving averages are; all write the same.
@@ -241,7 +242,7 @@ class Occupancy(keras.metrics.Metric):
 
     def __init__(self, clusters: int, name: str) -> None:
         """Makes the counters."""
-        super().__init__(name)
+        super().__init__(name, "float32")
         self.rows = self.add_weight("rows", [clusters], initializer="zeros")
 
     def update_state(self, members: tf.Tensor) -> None:

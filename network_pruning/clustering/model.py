@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
-from network_pruning.classifiers import ends_in_softmax
+from network_pruning.classifiers import ends_in_sigmoid, ends_in_softmax
 from network_pruning.clustering.clusters import Clustering, Clusters
 from network_pruning.taps import call_tapped, tap_shapes, weighted_layers
 from network_pruning.training import (
@@ -239,7 +239,7 @@ class ClusteringModel(keras.Model):
             x: Not looked at.
             y: Targets; without a loss, int labels [n].
             y_pred: Outputs; without a loss, logits or probabilities [n, classes].
-            sample_weight: Factors of the examples [n].
+            sample_weight: Factors of the examples [n]; without a loss, or [n, 1].
 
         Returns:
             The loss, the network's penalties and the regularisers included.
@@ -247,7 +247,8 @@ class ClusteringModel(keras.Model):
         if self.loss:
             return super().compute_loss(x, y, y_pred, sample_weight)
         each = self._cross_entropy(y, y_pred, sample_weight)
-        return share_of_mean(each) + share_of_sum(self.losses)
+        penalties = tf.cast(share_of_sum(self.losses), each.dtype)
+        return share_of_mean(each) + penalties
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any
@@ -267,8 +268,8 @@ class ClusteringModel(keras.Model):
         """
         if not self.loss:
             each = self._cross_entropy(y, y_pred, sample_weight)
-            penalty = tf.add_n([tf.constant(0.0), *self.losses])
-            self._told.loss.update_state(each + penalty)
+            penalty = losses.total(self.losses)
+            self._told.loss.update_state(each + tf.cast(penalty, each.dtype))
             self._told.cross_entropy.update_state(each)
             self._told.accuracy.update_state(is_right(y_pred, losses.as_classes(y)))
         return super().compute_metrics(x, y, y_pred, sample_weight)
@@ -294,10 +295,13 @@ class ClusteringModel(keras.Model):
         return [*own, *super().metrics]
 
     def _cross_entropy(self, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
+        _check_classes(self.network)
         y = losses.as_classes(y)
         logits = losses.as_logits(losses.full_precision(y_pred), self._softmax)
         each = losses.cross_entropy(logits, y)
-        return each if sample_weight is None else each * sample_weight
+        if sample_weight is None:
+            return each
+        return each * tf.cast(tf.reshape(sample_weight, [-1]), each.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments, those of layers by path."""
@@ -330,3 +334,22 @@ class ClusteringModel(keras.Model):
             config["network"], custom_objects=custom_objects
         )
         return cls(**{**config, "network": network})
+
+
+def _check_classes(network: keras.Model) -> None:
+    """Judges whether cross entropy on labels is a loss for a network.
+
+    Raises:
+        ValueError: If not.
+    """
+    shapes = [x.shape.as_list() for x in network.outputs]
+    gives = f"outputs {shapes}"
+    if len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][-1] != 1:
+        if not ends_in_sigmoid(network):
+            return
+        gives = "a sigmoid"
+    raise ValueError(
+        f"loss: got none for model {network.name!r}, which gives {gives}, expected "
+        "one, as in compile(optimizer, loss=...): without it the cross entropy of "
+        "logits [n, classes], or of their softmax, is taken"
+    )

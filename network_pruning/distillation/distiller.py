@@ -42,6 +42,7 @@ from network_pruning.training import (
     is_right,
     over_whole_batch,
 )
+from network_pruning.types import number
 
 Batch = tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]
 
@@ -258,6 +259,11 @@ class Distiller(Trainer):
         """
         parts = list(data) if isinstance(data, tuple | list) else [data]
         count, stored = len(parts), None
+        if count > 2 and parts[-1].shape[1:].num_elements() == 1:
+            raise ValueError(
+                "batch: got weights of its examples, expected none: a distiller takes "
+                "neither sample_weight nor class_weight"
+            )
         if not self._teacher.models:
             stored = parts.pop()
         if len(parts) not in {1, 2} or (stored is not None and not _is_float(stored)):
@@ -272,8 +278,15 @@ class Distiller(Trainer):
                 "batch: got no labels, expected int [n]: they can only be left out "
                 f"with soft_weight=1 and a loss other than {', '.join(LABELLED)}"
             )
-        if labels is not None and self._loss != "attributes":
-            labels = losses.as_classes(labels)
+        if labels is None:
+            return images, labels, stored
+        if self._loss != "attributes":
+            return images, losses.as_classes(labels), stored
+        if labels.shape.rank != 2:
+            raise ValueError(
+                f"labels: got shape {labels.shape}, expected [n, attributes] for the "
+                "loss 'attributes'"
+            )
         return images, labels, stored
 
     def _weigh(
@@ -302,7 +315,7 @@ class Distiller(Trainer):
                 layer(taps[layer.hint.student], their_taps[layer.hint.teacher])
                 for layer in self._hinted
             ])
-            each += told["hints"]
+            each += tf.cast(told["hints"], each.dtype)
         told["agreement"] = is_right(logits, tf.argmax(wisdom, axis=-1))
         return each, {name: told[name] for name in self.TOLD if name in told}
 
@@ -359,18 +372,22 @@ def _check_settings(
         raise ValueError(
             f"loss: got {loss!r}, expected one of {', '.join(SOFT_LOSSES)}"
         )
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature: got {temperature}, expected a number above 0")
-    if not 0 <= soft_weight <= 1:
-        raise ValueError(f"soft_weight: got {soft_weight}, expected a share in [0, 1]")
+    if not 0 < number(temperature) < float("inf"):
+        raise ValueError(f"temperature: got {temperature!r}, expected a number above 0")
+    if not 0 <= number(soft_weight) <= 1:
+        raise ValueError(
+            f"soft_weight: got {soft_weight!r}, expected a share in [0, 1]"
+        )
     known = [
         name
         for name, parameter in inspect.signature(SOFT_LOSSES[loss]).parameters.items()
         if parameter.default is not parameter.empty
     ]
-    for name in options:
+    for name, value in options.items():
         if name not in known:
             raise ValueError(
                 f"{name}: no option of loss {loss!r}, expected "
                 f"{', '.join(known) or 'none'}"
             )
+        if not 0 <= number(value) < float("inf"):
+            raise ValueError(f"{name}: got {value!r}, expected a number from 0")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.distillation.feature_losses import FEATURE_LOSSES
-from network_pruning.losses import full_precision
 from network_pruning.taps import Shape, tap_shapes
 from network_pruning.training import over_whole_batch
+from network_pruning.types import number
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Hint:
                 f"loss of {self}: got {self.loss!r}, expected one of "
                 f"{', '.join(FEATURE_LOSSES)}"
             )
-        if not 0 < self.weight < float("inf"):
+        if not 0 < number(self.weight) < float("inf"):
             raise ValueError(
-                f"weight of {self}: got {self.weight}, expected a number above 0"
+                f"weight of {self}: got {self.weight!r}, expected a number above 0"
             )
 
     def __str__(self) -> str:
@@ -67,14 +68,15 @@ def read_hints(hints: Hints | None) -> tuple[Hint, ...]:
     """
     if hints is None:
         return ()
-    if isinstance(hints, Mapping):
+    if isinstance(hints, Mapping) and all(isinstance(p, str) for p in hints.values()):
         return tuple(Hint(student, teacher) for student, teacher in hints.items())
-    if isinstance(hints, str) or not all(isinstance(hint, Hint) for hint in hints):
-        raise ValueError(
-            f"hints: got {hints!r}, expected a dict of the teacher's layer by the "
-            "student's, or a list of Hint"
-        )
-    return tuple(hints)
+    given: Any = hints
+    if isinstance(given, list | tuple) and all(isinstance(h, Hint) for h in given):
+        return tuple(given)
+    raise ValueError(
+        f"hints: got {hints!r}, expected a dict of the teacher's layer by the "
+        "student's, or a list of Hint"
+    )
 
 
 def make_hinted(
@@ -127,7 +129,9 @@ class HintedLayer(keras.layers.Layer):
         self.hint = hint
         self._loss = FEATURE_LOSSES[hint.loss]
         _check_shapes(hint, student, teacher)
-        self._resizes = self._loss.same_places and student[1:-1] != teacher[1:-1]
+        places = {student[1:-1], teacher[1:-1]}
+        settled = len(places) == 1 and None not in student[1:-1]
+        self._resizes = self._loss.same_places and len(student) == 4 and not settled
         self.adapter = None
         if self._loss.same_channels and student[-1] != teacher[-1]:
             self.adapter = keras.layers.Dense(teacher[-1], dtype="float32")
@@ -144,7 +148,7 @@ class HintedLayer(keras.layers.Layer):
         Returns:
             Loss [n] times its weight.
         """
-        student, teacher = full_precision(student), full_precision(teacher)
+        student, teacher = (tf.cast(x, tf.float32) for x in (student, teacher))
         if self._resizes:
             student = tf.image.resize(student, tf.shape(teacher)[1:3])
         if self.adapter is not None:
@@ -169,8 +173,11 @@ def _check_shapes(hint: Hint, student: Shape, teacher: Shape) -> None:
     expected = "both of images, or both of dense layers"
     if not loss.same_channels:
         fits, expected = fits and len(student) > 2, "both of convolutions"
-    if len(student) != 4:
-        fits = fits and student[1:-1] == teacher[1:-1]
+    if fits and len(student) not in {2, 4}:
+        fits = student[1:-1] == teacher[1:-1]
+        expected = (
+            "equal lengths: those of two-dimensional convolutions alone are resized"
+        )
     if not fits:
         raise ValueError(
             f"{hint}: got activations {list(student)} of the student and "

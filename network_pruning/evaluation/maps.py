@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def scatter(points: Points, names: Sequence[str], title: str, path: Path) -> Non
     with canvas(path, (7, 5.5)) as axes:
         ax = axes[0, 0]
         _draw(ax, points, names)
-        ax.set_title(title)
+        ax.set_title(textwrap.fill(title, 70), fontsize=9)
         _legend(ax, names)
 
 
@@ -88,9 +89,11 @@ def removal_curves(
     x = np.asarray(sparsities, np.float64)
     with canvas(path, (6 * len(curves), 4.5), 1, len(curves)) as axes:
         for ax, (criterion, by_network) in zip(axes.flat, curves.items(), strict=True):
-            for number, (name, values) in enumerate(by_network.items()):
-                mean = np.asarray(values).mean(axis=0)
-                spread = np.asarray(values).std(axis=0)
+            for number, (name, given) in enumerate(by_network.items()):
+                values = np.asarray(given, np.float64)
+                mean = values.mean(axis=0)
+                several = len(values) > 1
+                spread = np.std(values, axis=0, ddof=1) if several else 0 * mean
                 colour = _colour(number, len(by_network))
                 ax.plot(x, mean, marker="o", color=colour, label=name)
                 ax.fill_between(

@@ -15,6 +15,8 @@ from scipy import special
 
 Floats = npt.ArrayLike
 Float64 = npt.NDArray[np.float64]
+SHARPEST = 600.0
+"""Largest log concentration that is computed with; its exponential is in range."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def of_dirichlet(log_concentrations: Floats) -> Uncertainty:
     """
     logs = np.asarray(log_concentrations, np.float64)
     shares = special.softmax(logs, axis=-1)
-    alpha = np.exp(logs)
+    # Sharper than this makes no difference, and leaves float64.
+    excess = np.maximum(logs.max(axis=-1, keepdims=True) - SHARPEST, 0)
+    alpha = np.exp(logs - excess)
     total = alpha.sum(axis=-1, keepdims=True)
     each = shares * (special.digamma(alpha + 1) - special.digamma(total + 1))
     return Uncertainty(special.entr(shares).sum(axis=-1), -each.sum(axis=-1))

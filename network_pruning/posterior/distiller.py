@@ -21,8 +21,10 @@ from network_pruning.posterior import streams
 from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.samplers.sampler import Sampler
 from network_pruning.posterior.students import Lesson, Student, gather_lessons
-from network_pruning.training import DivergedError, share_of_mean
+from network_pruning.training import DivergedError, check_no_loss, share_of_mean
 
+TURNS = 100_000
+"""Steps among which a draw has to be found."""
 BLOWN_UP = 20.0
 """A minibatch's NLL is so many times that of knowing nothing: the step is too large."""
 
@@ -138,11 +140,14 @@ class PosteriorDistiller(keras.Model):
                 call takes H steps of the chain.
 
         Raises:
-            ValueError: If students would miss their turn.
+            ValueError: If students would miss their turn, or every draw; or for losses
+                and metrics.
         """
+        check_no_loss(self, **options)
         super().compile(optimizer=optimizer, **options)
         at_once = options.get("steps_per_execution") or 1
         for watcher in self.watchers:
+            self._check_draws(watcher)
             if watcher.every % at_once or self.burn_in % at_once:
                 raise ValueError(
                     f"steps_per_execution: got {at_once}, expected a divisor of "
@@ -150,6 +155,20 @@ class PosteriorDistiller(keras.Model):
                 )
         for student in self.students:
             student.start(self.optimizer, jit_compile)
+
+    def _check_draws(self, watcher: Watcher) -> None:
+        """Judges whether a watcher would ever see a draw.
+
+        Raises:
+            ValueError: If all its turns lie where the sampler does not draw.
+        """
+        turns = range(self.burn_in + watcher.every, self.burn_in + TURNS, watcher.every)
+        if turns and not any(self.sampler.is_draw(turn - 1) for turn in turns):
+            raise ValueError(
+                f"thin: got {watcher.every}, from step {self.burn_in} on, where the "
+                "sampler never draws, expected turns in the part of its cycle that is "
+                "not exploring: another thin or burn_in"
+            )
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -203,12 +222,12 @@ class PosteriorDistiller(keras.Model):
         """Takes one step of the chain; students have their turn between the steps.
 
         Args:
-            data: This replica's images [n, h, w, c] and labels int [n].
+            data: This replica's images [n, h, w, c] and labels int [n] or [n, 1].
 
         Returns:
             Mean NLL of the minibatches since the epoch began.
         """
-        images, labels = data
+        images, labels = _parts(data)
         drawn = self.draw_noise(self.steps.read_value())
         self.tracker.update_state(self.walk(images, labels, drawn))
         return {"nll": self.tracker.result()}
@@ -239,13 +258,14 @@ class PosteriorDistiller(keras.Model):
         Returns:
             Its mean NLL since the evaluation began.
         """
-        images, labels = data
+        images, labels = _parts(data)
         self.tracker.update_state(losses.cross_entropy(self.call(images), labels))
         return {"nll": self.tracker.result()}
 
     def told(self) -> dict[str, float]:
-        """Returns the students' mean losses since the epoch began."""
-        return {s.tracker.name: float(s.tracker.result()) for s in self.students}
+        """Returns the students' mean losses since the epoch began; nan of no lesson."""
+        trackers = [student.tracker for student in self.students]
+        return {t.name: float(t.result()) if t.count > 0 else np.nan for t in trackers}
 
     def turn_after(self, step: int) -> int | None:
         """Returns the next step at which somebody looks; None if nobody ever does."""
@@ -271,6 +291,24 @@ class PosteriorDistiller(keras.Model):
                 f"the chain's NLL became {nll:.4g} at step {step}, knowing nothing has "
                 f"{np.log(self.classes):.3g}: lower the step size"
             )
+
+
+def _parts(data: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Tells the parts of a batch.
+
+    Returns:
+        Images, and the class of each [n].
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    if not isinstance(data, tuple) or len(data) != 2:
+        count = len(data) if isinstance(data, tuple) else 1
+        raise ValueError(
+            f"batch: got {count} parts, expected images and labels: neither "
+            "sample_weight nor class_weight is taken"
+        )
+    return data[0], losses.as_classes(data[1])
 
 
 def _turn_after(step: int, burn_in: int, every: int) -> int:

@@ -49,18 +49,35 @@ class Expectation:
     width: Callable[[int], int]
     read: Read
 
-    def check_width(self, outputs: int, classes: int, student: str) -> None:
-        """Judges a student's head.
+    def check(self, outputs: int, classes: int, student: str) -> int:
+        """Judges what is learned, and a student's head.
+
+        Returns:
+            d, how many values of each case are averaged.
 
         Raises:
-            ValueError: If it has not as many outputs as it has to tell.
+            ValueError: If the head has not as many outputs as it has to tell, or values
+                or losses have other shapes than [n, d] and [n].
         """
+        values = self.target(tf.fill([2, classes], -tf.math.log(float(classes))))
+        if values.shape.rank != 2 or values.shape[0] != 2:
+            raise ValueError(
+                f"expectation {self.name}: got values {values.shape} of 2 cases, "
+                "expected [n, d]"
+            )
         if outputs != self.width(classes):
             raise ValueError(
                 f"student {student!r}: got {outputs} outputs, expected "
                 f"{self.width(classes)} linear ones to learn {self.name} of {classes} "
                 "classes"
             )
+        each = self.loss(values, tf.zeros([2, outputs]))
+        if each.shape != [2]:
+            raise ValueError(
+                f"expectation {self.name}: got losses {each.shape} of 2 cases, "
+                "expected [n]"
+            )
+        return int(values.shape[-1])
 
 
 def predictive_mean(temperature: float = 1.0) -> Expectation:
@@ -187,24 +204,30 @@ def expected(function: Target, name: str = "", width: int | None = None) -> Expe
     The loss is the sum of absolute differences.
 
     Args:
-        function: log-probabilities [n, classes] -> values [n, d].
+        function: log-probabilities [n, classes] -> values [n, d], or [n].
         name: Of it; by default the function's own.
-        width: d; by default the number of classes.
+        width: d; by default what the function gives.
 
     Returns:
         The expectation.
     """
 
+    def target(log_probabilities: Tensor) -> Tensor:
+        values = tf.convert_to_tensor(function(log_probabilities))
+        return values[:, None] if values.shape.rank == 1 else values
+
+    def count(classes: int) -> int:
+        probe = tf.fill([1, classes], -tf.math.log(float(classes)))
+        given = int(target(probe).shape[-1])
+        if width not in {None, given}:
+            raise ValueError(f"width: got {width}, expected {given}, as {told} gives")
+        return given
+
     def loss(mean: Tensor, outputs: Tensor) -> Tensor:
         return tf.reduce_sum(tf.abs(mean - outputs), axis=1)
 
-    return Expectation(
-        name or getattr(function, "__name__", "values"),
-        function,
-        loss,
-        lambda classes: classes if width is None else width,
-        lambda outputs: {VALUES: outputs},
-    )
+    told = name or getattr(function, "__name__", "values")
+    return Expectation(told, target, loss, count, lambda outputs: {VALUES: outputs})
 
 
 EXPECTATIONS: dict[str, Callable[[], Expectation]] = {

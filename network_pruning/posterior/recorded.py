@@ -7,6 +7,7 @@ it likes: search and fine-tuning need not walk again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import tf_keras as keras
 
 from network_pruning.classifiers import ends_in_softmax
+from network_pruning.posterior.chain_folders import DONE
 from network_pruning.posterior.distiller import PosteriorDistiller
 from network_pruning.runs import RunDir
 
@@ -53,14 +55,25 @@ class Recorder:
         self._run.write_arrays(f"{self._folder}/{step:09d}.npz", arrays)
 
 
+def position_files(run: RunDir, folder: str) -> list[Path]:
+    """Returns the files of recorded positions, in the order of the chain."""
+    return sorted((run.path / folder).glob("[!.]*.npz"))
+
+
 def read_positions(run: RunDir, folder: str) -> list[Position]:
     """Returns the recorded positions in the order of the chain.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or some that the finished chain left are gone.
         DamagedFile: If a file is not what was written.
     """
-    files = sorted((run.path / folder).glob("[!.]*.npz"))
+    files = position_files(run, folder)
+    done = run.read_json(DONE) if run.exists(DONE) else {}
+    if len(files) != done.get(folder, len(files)):
+        raise ValueError(
+            f"{run.path / folder} holds {len(files)} positions of {done[folder]}: "
+            f"delete {DONE} and chain.npz there, and distil again"
+        )
     if not files:
         raise ValueError(
             f"{run.path / folder} holds no recorded position: distil first, with a "

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning import losses
 from network_pruning.classifiers import check_classifier, ends_in_softmax
 from network_pruning.posterior import expectations, streams
 from network_pruning.training import (
@@ -114,15 +115,14 @@ class Student:
             cases: Of the pool.
 
         Raises:
-            ValueError: If its head does not fit what it is to learn.
+            ValueError: If its head does not fit what it is to learn, or that is no
+                values of each case.
         """
         width = self.model.outputs[0].shape[-1]
-        self.expectation.check_width(width, classes, self.name)
+        values = self.expectation.check(width, classes, self.name)
         streams.check_batch("batch_size", self.batch_size, cases)
         if self.estimator == "us":
             return
-        probe = tf.fill([1, classes], -tf.math.log(float(classes)))
-        values = self.expectation.target(probe).shape[-1]
         self._means = _kept([cases, values], tf.float32, f"{self.name}_means")
         self._counts = _kept([cases], tf.int32, f"{self.name}_counts")
 
@@ -166,9 +166,10 @@ class Student:
         """Returns the loss of each case [n] before the step."""
         weights = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = self.model(images, training=True)
-            each = self.expectation.loss(target, outputs)
-            loss = share_of_mean(each) + share_of_sum(self.model.losses)
+            outputs = losses.full_precision(self.model(images, training=True))
+            each = self.expectation.loss(tf.cast(target, outputs.dtype), outputs)
+            penalties = tf.cast(share_of_sum(self.model.losses), each.dtype)
+            loss = share_of_mean(each) + penalties
         self.optimizer.minimize(loss, weights, tape=tape)
         if self.after_update is not None:
             self.after_update(self.model)

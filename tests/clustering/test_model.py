@@ -204,10 +204,12 @@ def test_any_loss_that_compile_takes(images):
     assert told["loss"] == pytest.approx(np.mean(outputs**2), rel=1e-4)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16"])
-def test_mixed_precision(images, labels, policy):
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+def test_other_precisions(images, labels, policy):
     with cases.precision(policy):
-        model = ClusteringModel(make_network(), ["fc"], clusters=4)
+        network = make_network()
+        network.get_layer("fc").activity_regularizer = keras.regularizers.L2(1e-3)
+        model = ClusteringModel(network, ["fc"], clusters=4)
         model.compile(keras.optimizers.SGD(0.1))
         history = model.fit(images, labels, batch_size=8, epochs=3, verbose=0).history
     assert all(layer.centres.dtype == tf.float32 for layer in model.clusters)
@@ -320,6 +322,44 @@ def test_labels_are_taken_as_keras_takes_them(images, labels):
         model.evaluate(images, verbose=0)
 
 
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+def test_weights_of_examples_are_taken_as_keras_takes_them(images, labels, kind):
+    network = make_network()
+    weights = np.arange(1, EXAMPLES + 1).astype(kind)
+    network.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    expected = network.evaluate(images, labels, 8, 0, sample_weight=weights)
+    model = ClusteringModel(network, ["fc"], clusters=4)
+    model.compile("sgd")
+    for given in (weights, weights[:, None]):
+        told = model.evaluate(images, labels, 8, 0, sample_weight=given)
+        assert told[0] == pytest.approx(expected, rel=1e-5)
+
+
+def two_ends():
+    network = make_network()
+    return keras.Model(network.inputs, [*network.outputs, *network.outputs])
+
+
+def one_logit():
+    x = inputs = keras.Input((6, 5, 2))
+    return keras.Model(inputs, layers.Dense(1, name="fc")(layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize(
+    ("make", "gives"),
+    [
+        (two_ends, "outputs .*, expected one"),
+        (one_logit, r"outputs \[\[None, 1\]\]"),
+        (lambda: make_network("sigmoid"), "a sigmoid, expected one"),
+    ],
+)
+def test_networks_without_logits_need_a_loss(images, labels, make, gives):
+    model = ClusteringModel(make(), ["fc"], clusters=4)
+    model.compile("sgd")
+    with pytest.raises(ValueError, match=f"loss: got none .* gives {gives}"):
+        model.fit(images, labels, verbose=0)
+
+
 def test_probabilities_are_not_put_through_a_softmax_twice(images, labels):
     model = ClusteringModel(make_network("softmax"), ["fc"], clusters=4)
     expected = -np.mean(np.log(model(images).numpy()[np.arange(EXAMPLES), labels]))
@@ -374,6 +414,7 @@ def test_more_clusters_than_rows_are_refused(images, labels):
         ({"kind": "pixel"}, "kind of conv: got 'pixel', expected one of sample"),
         ({"weight": {"conv": 1.0}}, "values for conv, expected .* conv, fc, logits"),
         ({"reset_every": -1}, "reset_every of conv"),
+        ({"legacy": "no"}, "legacy of conv: got 'no', expected True or False"),
     ],
 )
 def test_bad_input_is_answered_in_one_line(options, message):

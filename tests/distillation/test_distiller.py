@@ -341,8 +341,8 @@ def test_hints_are_saved_and_functions_are_not(tmp_path):
     assert keras.models.load_model(tmp_path / "stored.keras")._teacher.models == ()
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(images, labels, policy):
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_other_precisions(images, labels, policy):
     with cases.precision(policy):
         student, teacher = make_student(), make_teacher()
         distiller = Distiller(student, teacher, temperature=2.0, hints={"fc": "fc"})
@@ -350,7 +350,8 @@ def test_mixed_precision(images, labels, policy):
         before, after = learn(distiller, images, labels, "loss")
     assert student.get_layer("fc").compute_dtype == policy.removeprefix("mixed_")
     assert after < before
-    assert {w.dtype for w in distiller.state} == {tf.float32}
+    own = {w.dtype for w in student.weights}
+    assert own == {tf.float64 if policy == "float64" else tf.float32}
 
 
 class Gathering(keras.Model):
@@ -416,6 +417,12 @@ def taller():
     [
         ({"temperature": 0.0}, "temperature: got 0.0, expected a number above 0"),
         ({"temperature": float("nan")}, "temperature: got nan"),
+        ({"temperature": "5"}, "temperature: got '5', expected a number above 0"),
+        ({"soft_weight": None}, "soft_weight: got None, expected a share"),
+        ({"l2_decay": -1.0}, "l2_decay: got -1.0, expected a number from 0"),
+        ({"loss": "dkd", "alpha": "x"}, "alpha: got 'x', expected a number from 0"),
+        ({"hints": 3}, "hints: got 3, expected a dict"),
+        ({"hints": {"fc": None}}, "hints: got .*, expected a dict"),
         ({"soft_weight": 1.1}, r"soft_weight: got 1.1, expected a share in \[0, 1\]"),
         ({"loss": "kl"}, "loss: got 'kl', expected one of kd, reversed_kd, dkd, dist"),
         ({"beta": 2.0}, "beta: no option of loss 'kd', expected none"),
@@ -458,6 +465,7 @@ def test_a_teacher_that_is_the_student_is_refused():
     [
         ({"loss": "fsp"}, "got 'fsp', expected one of hint, attention_transfer"),
         ({"weight": 0.0}, "weight of hint 'fc' -> 'fc': got 0.0"),
+        ({"weight": "x"}, "weight of hint 'fc' -> 'fc': got 'x'"),
     ],
 )
 def test_unfit_hints(changes, said):
@@ -502,3 +510,63 @@ def test_labels_in_a_column_are_labels(images, labels):
         batch = tf.constant(images), tf.constant(given)
         told.append({k: float(v) for k, v in distiller.test_step(batch).items()})
     assert told[0] == told[1]
+
+
+def test_losses_and_metrics_of_compile_are_refused():
+    distiller = Distiller(make_student(), make_teacher())
+    for given in ({"loss": "mse"}, {"metrics": ["mae"]}):
+        with pytest.raises(
+            ValueError, match="in compile, expected none: Distiller has"
+        ):
+            distiller.compile("sgd", **given)
+    with pytest.raises(ValueError, match="loss: got 'mse' in compile"):
+        distiller.compile("sgd", "mse")
+
+
+@pytest.mark.parametrize("teacher", [make_teacher, lambda: None])
+def test_weights_of_examples_are_refused(images, labels, teacher):
+    distiller = compiled(Distiller(make_student(), teacher()))
+    columns = [labels] if distiller._teacher.models else [labels, labels]
+    batch = tuple(map(tf.constant, (images, *columns, np.ones(EXAMPLES))))
+    with pytest.raises(ValueError, match="neither sample_weight nor class_weight"):
+        distiller.test_step(batch)
+
+
+def test_attributes_are_labels_of_many(images, labels):
+    distiller = Distiller(make_student(), make_teacher(), loss="attributes")
+    with pytest.raises(ValueError, match=r"expected \[n, attributes\] for the loss"):
+        distiller.test_step((tf.constant(images), tf.constant(labels)))
+
+
+def anywhere(strides, name):
+    x = inputs = keras.Input((None, None, 1))
+    x = layers.Conv2D(3, 3, strides, padding="same", name="conv")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name=name)
+
+
+def test_hints_between_images_of_any_size_are_resized():
+    student, teacher = anywhere(1, "student"), anywhere(2, "teacher")
+    distiller = compiled(Distiller(student, teacher, hints={"conv": "conv"}))
+    images = tf.random.stateless_uniform([5, 8, 6, 1], [0, 1])
+    told = distiller.test_step((images, tf.zeros([5], tf.int64)))
+    assert 0 < float(told["hints"]) < np.inf
+
+
+def test_lengths_that_differ_are_no_hint():
+    models = []
+    for strides in (1, 2):
+        x = inputs = keras.Input((8, 2))
+        x = layers.Conv1D(3, 3, strides, padding="same", name="conv")(x)
+        x = layers.Dense(CLASSES)(layers.Flatten()(x))
+        models.append(keras.Model(inputs, x, name=f"by_{strides}"))
+    with pytest.raises(ValueError, match="expected equal lengths"):
+        Distiller(*models, hints={"conv": "conv"})
+
+
+def test_channels_that_come_first_are_refused():
+    x = inputs = keras.Input((2, 6, 6))
+    x = layers.Conv2D(3, 3, data_format="channels_first", name="conv")(x)
+    first = keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(x)))
+    with pytest.raises(ValueError, match="'conv': got data_format='channels_first'"):
+        npr.ClusteringModel(first, ["conv"])

@@ -52,6 +52,12 @@ def test_a_dirichlet_law_equals_its_draws():
         assert found.data[i] == pytest.approx(expected.data[0], abs=0.01)
 
 
+def test_a_dirichlet_law_may_be_sharp_beyond_float64():
+    found = uncertainty.of_dirichlet([[800.0, 0.0, 0.0], [900.0, 900.0, 0.0]])
+    np.testing.assert_allclose(found.data, [0, np.log(2)], atol=1e-12)
+    np.testing.assert_allclose(found.knowledge, 0, atol=1e-12)
+
+
 @pytest.fixture(params=range(4))
 def scores(request):
     """Scores with many ties."""

@@ -166,6 +166,8 @@ def test_sets_are_what_was_asked_for(digits, tmp_path):
     assert len(whole.pool) == len(digits.x_train) + 300 and not len(whole.valid[0])
     with pytest.raises(ValueError, match="num_training_samples: got 9999, expected at"):
         sets.load(dataclasses.replace(config, num_training_samples=9_999), load)
+    with pytest.raises(ValueError, match="of 1438 .* or 0: students learn on them"):
+        sets.load(dataclasses.replace(config, num_valid=5_000), data.load)
     with pytest.raises(ValueError, match="mask_size: got 29, expected 0 to 28"):
         sets.load(dataclasses.replace(config, mask_size=29), load)
 
@@ -242,6 +244,24 @@ def test_a_killed_chain_goes_on_with_the_same_numbers(
         changed = dataclasses.replace(tiny_sets, fingerprint="0" * 64)
         with pytest.raises(ValueError, match="holds a chain of other images"):
             distill.distill(tiny, changed, build)
+
+
+def test_what_a_finished_chain_has_lost_is_made_again(tiny, tiny_sets):
+    run = distill.distill(tiny, tiny_sets, build)
+    kept = {name: run.read_text(name) for name in (distill.RESULTS, distill.TRACE)}
+    student = "students/both-uo-1-1.keras"
+    for name in (student, distill.ENSEMBLES, distill.TRACE):
+        run.remove(name)
+        with pytest.raises(ValueError, match=f"has lost {name}: the same command with"):
+            distill.finished(tiny, tiny_sets)
+        assert distill.distill(tiny, tiny_sets, build).exists(name)
+    assert kept == {name: run.read_text(name) for name in kept}
+    first = sorted((run.path / "recorded").iterdir())[0]
+    first.unlink()
+    run.remove(student)
+    distill.distill(tiny, tiny_sets, build)
+    with pytest.raises(ValueError, match="holds 3 positions of 4: delete done.json"):
+        lessons.Record(tiny, tiny_sets, build)
 
 
 def test_a_chain_that_blows_up_keeps_its_last_good_state(tiny, tiny_sets):

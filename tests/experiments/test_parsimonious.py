@@ -11,7 +11,7 @@ import pytest
 import models
 from data.arrays import ArrayDataset
 from experiments import grids, ledger, parsimonious
-from experiments.parsimonies import looks, publishing, studies
+from experiments.parsimonies import looks, names, publishing, studies
 from experiments.parsimonies.config import ParsimoniousConfig
 from experiments.parsimonies.presets import PRESETS
 from network_pruning import cli
@@ -147,11 +147,15 @@ def test_numbers_of_several_sittings_stand_together(finished, caplog):
 
 
 @pytest.mark.slow
-def test_maps_and_panels_from_what_is_recorded(finished):
-    with pytest.raises(ValueError, match="no conv1 is recorded .* --procedure=record"):
+def test_maps_and_panels_from_what_is_recorded(finished, capsys):
+    with pytest.raises(ValueError, match="no conv1 of 40 examples is recorded in .*"):
         run(finished, procedure="tsne", map_layer="conv1")
     for procedure in ("record", "tsne", "plot"):
         run(finished, procedure=procedure)
+    with pytest.raises(ValueError, match="--read_layers=fc1 --examples=30 first"):
+        run(finished, procedure="tsne", examples=30)
+    run(finished, procedure="plot", perplexity=6.0)
+    assert "panels: not drawn, there is no map of Cumbersome" in capsys.readouterr().out
     folders = list(finished.glob("parsimonious/tsne-*"))
     assert len(folders) == 4
     names = {path.name for path in folders[0].rglob("*.*")}
@@ -163,6 +167,28 @@ def test_maps_and_panels_from_what_is_recorded(finished):
     assert copy.read_bytes() == panels
     run(finished, procedure="tsne", map_layer="shuffled_pixels")
     assert len(list(finished.glob("parsimonious/tsne-*"))) == 5
+
+
+def test_trainings_of_different_settings_have_different_names(tmp_path):
+    few = {"clustering": "sample", "clusters": 8}
+    for layers in (("fc1",), ("logits",)):
+        run(tmp_path, procedure="train", layers=layers, **few)
+    run(tmp_path, procedure="train", layers=("fc1",), legacy=True, **few)
+    short = {"preset": "CIFAR10_baseline", "epochs": 2}
+    study = run(tmp_path, procedure="train", **short)
+    baseline = str(study.trainings()[-1].run.path)
+    study = run(tmp_path, procedure="distill", teacher=baseline)
+    told = [names.name_of(stage) for stage in study.trainings()]
+    assert len(set(told)) == 5
+    assert told[1].endswith(", of logits") and told[2].endswith("of fc1, legacy")
+    assert "taught by CIFAR10_baseline, 2 epochs of 60 images" in told[4]
+
+
+def test_clusters_of_one_way_of_judging_stand_together(finished):
+    page = finished / "parsimonious/clusters.md"
+    for starts in (2, 1):
+        run(finished, procedure="evaluate_clusters", n_init=starts)
+        assert page.read_text().count("k-means") == 8
 
 
 def test_units_are_cut_from_every_teacher(finished):
@@ -184,8 +210,8 @@ def test_the_hybrid_and_a_search(tmp_path, capsys):
     study = run(tmp_path, procedure="distill", preset="CIFAR10_hybrid_sample", **few)
     history = (study.trainings()[1].run.path / "training/training.json").read_text()
     assert "fc1_regulariser" in history and '"soft"' in history
-    few["clustering"] = "sample"
-    asked = {"weights": (0.5,), "numbers": (4, 8), "momenta": (0.1,), **few}
+    grid = {"weights": (0.5,), "numbers": (4, 8), "momenta": (0.1,)}
+    asked = {"clustering": "sample", "layers": ("fc1",), **grid}
     study = run(tmp_path, procedure="search", **asked)
     assert len(study.trainings()) == 4
     assert (
@@ -253,6 +279,10 @@ def test_misfits_are_answered_in_one_line(tmp_path):
         ({"clusters": 5}, "clusters: got 5, which says nothing with --clustering=none"),
         ({"conv_sd": 0.1}, "conv_sd: got 0.1, which says nothing with --init=he"),
         (
+            {"procedure": "distill", "teacher": "a.keras", "network": "lenet5"},
+            "network: got lenet5 where a teacher teaches, expected --student=lenet5",
+        ),
+        (
             {"procedure": "train", "teacher": "CIFAR10_baseline"},
             "teacher: got it for --procedure=train without a teacher",
         ),
@@ -267,6 +297,15 @@ def test_unfit_flags_are_refused(flags, message):
     ("flags", "message"),
     [
         ({"network": "quik"}, "network: got 'quik'.* mean 'quick'"),
+        ({"weights": (0.2,)}, "weights: got .* with --procedure=search alone"),
+        (
+            {"procedure": "search", "clustering": "sample", "weight": (0.7,)},
+            "weight: got it for --procedure=search, which tries --weights",
+        ),
+        (
+            {"procedure": "search", "preset": "CIFAR10_distilled", "momenta": (0.2,)},
+            "momenta: got .* expected --temperatures, --soft_weights: they are tr",
+        ),
         (
             {"preset": "CIFAR10_distilled", "student": "quick_studen"},
             "student: got 'quick_studen'.* mean 'quick_student'",

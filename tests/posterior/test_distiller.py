@@ -1,5 +1,7 @@
 """The chain, its lessons and ensembles, each against a slow twin."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,6 +17,7 @@ from network_pruning.posterior.samplers.cyclical import cyclical_sgld
 from network_pruning.posterior.samplers.sgld import sgld
 from network_pruning.posterior.students import Student
 from network_pruning.training import DivergedError
+from tests import cases
 from tests.posterior.small import BATCH, CASES, CLASSES, network
 
 
@@ -216,6 +219,46 @@ def test_lessons_wait_for_draws(make, images, labels):
     ResidentChain(distiller, images, labels, BATCH, jit=False).advance(16)
     assert list(positions.kept) == [6, 8, 14, 16]
     assert distiller.lessons[0].visits == 4
+
+
+def test_turns_that_never_meet_a_draw_are_refused(make):
+    sampler = cyclical_sgld(0.01, cycle=20, exploring=0.5)
+    with pytest.raises(ValueError, match="from step 10 on, where the sampler never"):
+        make([lambda: student(thin=20)], sampler=sampler, burn_in=10)
+
+
+def test_the_loss_of_no_lesson_is_no_number(make, images, labels):
+    distiller = make([student], burn_in=100)
+    logs = ResidentChain(distiller, images, labels, BATCH).advance(5)
+    assert np.isnan(logs["s_loss"]) and logs["nll"] > 0
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("expectation", ["predictive", "entropy", "dirichlet"])
+def test_mixed_precision(make, images, labels, policy, expectation):
+    outputs = {"entropy": 1}.get(expectation, CLASSES)
+    with cases.precision(policy):
+        build = partial(student, outputs=outputs, expectation=expectation, thin=2)
+        distiller = make([partial(build, estimator="uo")])
+        before = distiller.students[0].model.get_weights()
+        logs = ResidentChain(distiller, images, labels, BATCH).advance(8)
+    assert np.isfinite(logs["s_loss"])
+    after = distiller.students[0].model.get_weights()
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def test_labels_and_weights_are_judged(make, images, labels):
+    told = []
+    for given in (labels, labels[:, None]):
+        distiller = make()
+        told.append(distiller.evaluate(images, given, BATCH, verbose=0))
+    assert told[0] == told[1]
+    with pytest.raises(ValueError, match="labels: got shape .*, 3.*, expected the num"):
+        make().fit(images, np.eye(CLASSES)[labels], BATCH, verbose=0)
+    with pytest.raises(ValueError, match="batch: got 3 parts, expected images and lab"):
+        make().fit(images, labels, BATCH, verbose=0, sample_weight=np.ones(len(labels)))
+    with pytest.raises(ValueError, match="loss: got 'mse' in compile, expected none"):
+        make().compile("sgd", loss="mse")
 
 
 def test_a_chain_that_blows_up_is_put_back(make, images, labels):

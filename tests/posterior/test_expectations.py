@@ -1,5 +1,7 @@
 """Targets, losses and heads of students: by hand, by Monte Carlo, by closed forms."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -144,7 +146,12 @@ def test_any_function_is_an_expectation():
         return tf.exp(tf.reduce_max(logs, axis=1, keepdims=True))
 
     expectation = get(confidence)
-    assert (expectation.name, expectation.width(3)) == ("confidence", 3)
+    assert (expectation.name, expectation.width(3)) == ("confidence", 1)
+    assert expectation.check(1, 3, "s") == 1
+    flat = get(lambda logs: tf.exp(tf.reduce_max(logs, axis=1)))
+    np.testing.assert_allclose(flat.target(tensor(LOGS)), [[0.5], [0.9]])
+    with pytest.raises(ValueError, match="width: got 3, expected 1, as confidence"):
+        expectations.expected(confidence, width=3).check(3, 3, "s")
     one = expectations.expected(confidence, width=1)
     np.testing.assert_allclose(one.target(tensor(LOGS)), [[0.5], [0.9]])
     loss = one.loss(tensor([[0.5], [0.9]]), tensor([[0.25], [1.0]]))
@@ -156,9 +163,21 @@ def test_heads_are_judged():
     widths = {name: get(name).width(10) for name in EXPECTATIONS}
     expected = {"predictive": 10, "entropy": 1, "both": 11, "variance": 10}
     assert widths == expected | {"dirichlet": 10}
-    get("both").check_width(11, 10, "small")
+    assert get("both").check(11, 10, "small") == 11
     with pytest.raises(ValueError, match="student 'small': got 10 outputs, expected 1"):
-        get("both").check_width(10, 10, "small")
+        get("both").check(10, 10, "small")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": lambda logs: logs[:, 0]}, r"got values \(2,\) of 2 cases"),
+        ({"loss": lambda mean, outputs: mean - outputs}, r"got losses \(2, 3\) of 2"),
+    ],
+)
+def test_what_is_no_value_of_each_case_is_said(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(get("variance"), **changes).check(3, 3, "s")
 
 
 @pytest.mark.parametrize(

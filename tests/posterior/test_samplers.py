@@ -210,6 +210,7 @@ def test_words_are_the_same_inside_and_outside_of_a_compiled_function():
         (lambda: sghmc(1.0, friction=0.0), r"friction: got 0.0, expected .* \(0, 1\]"),
         (lambda: cyclical_sgld(1.0, cycle=0), "cycle: got 0"),
         (lambda: cyclical_sgld(1.0, cycle=5, exploring=1.0), "exploring: got 1.0"),
+        (lambda: cyclical_sgld(1.0, cycle=5, exploring=0.9), "a step at least that"),
         (lambda: step_sizes.decaying(1.0, 0.0), "offset: got 0.0"),
         (lambda: step_sizes.decaying(1.0, 1.0, 0.5), r"power: got 0.5, .*\(0.5, 1\]"),
     ],

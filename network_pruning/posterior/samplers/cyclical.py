@@ -51,6 +51,11 @@ def cyclical_sgld(
     if not 0 <= exploring < 1:
         raise ValueError(f"exploring: got {exploring}, expected a share in [0, 1)")
     quiet = math.ceil(exploring * cycle - 1e-9)
+    if quiet >= cycle:
+        raise ValueError(
+            f"exploring: got {exploring} of a cycle of {cycle}, expected a step at "
+            "least that is left to draw"
+        )
 
     def move(
         theta: Tensors, forces: Tensors, state: Tensors, step: Tensor, unit: Tensors
