@@ -113,6 +113,7 @@ class PosteriorDistiller(keras.Model):
         self.watchers: list[Watcher] = [*self.lessons, *self.ensembles]
         for ensemble in self.ensembles:
             ensemble.join(self.log_probabilities, self.classes)
+        self.built = True
 
     def _gather(self, pool: Any) -> list[Lesson]:
         if not self.students:
@@ -248,6 +249,23 @@ class PosteriorDistiller(keras.Model):
 
         self.train_function: Any = function
         return function
+
+    def save(self, filepath: Any, *args: Any, **options: Any) -> None:
+        """Refuses: a walk is no model.
+
+        Args:
+            filepath: As in keras.Model.save.
+            *args: As there.
+            **options: As there.
+
+        Raises:
+            ValueError: With what can be kept, and how.
+        """
+        raise ValueError(
+            f"filepath: got {filepath}, but a chain is no model: save .teacher and the "
+            "students' .model, and the chain with all it needs to go on by "
+            "tf.train.Checkpoint(model=distiller) or keras.callbacks.BackupAndRestore"
+        )
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Measures the chain's position, and nobody learns.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ CHUNK = 2000
 FLOOR = 1e-300
 
 
-class Ensemble:
+class Ensemble(tf.Module):
     """Means over the chain's draws: of the prediction, and of its entropy.
 
     Attributes:
@@ -51,12 +52,24 @@ class Ensemble:
                 f"ensemble {name!r}: got every={every} and {len(images)} images, "
                 "expected at least 1 of each"
             )
-        self.name, self.every = name, every
-        self.trace: list[tuple[float, float, float]] = []
+        super().__init__()
+        self.every = every
+        # Lists of numbers are nothing that TensorFlow could keep in a checkpoint.
+        self._told = SimpleNamespace(name=name, trace=[])
         self._images = tf.constant(images)
         self._labels = None if labels is None else tf.constant(labels, tf.int32)
         self._teacher: Any = None
         self._take: Any = None
+
+    @property
+    def name(self) -> str:
+        """Of the images."""
+        return self._told.name
+
+    @property
+    def trace(self) -> list[tuple[float, float, float]]:
+        """What each draw that counted has told."""
+        return self._told.trace
 
     def join(self, teacher: Callable[[tf.Tensor], tf.Tensor], classes: int) -> None:
         """Makes the sums.

@@ -22,7 +22,7 @@ from network_pruning.training import (
 LogProbabilities = Callable[[tf.Tensor], tf.Tensor]
 
 
-class Student:
+class Student(tf.Module):
     """A small network that learns one posterior expectation from a chain.
 
     Attributes:
@@ -70,6 +70,7 @@ class Student:
         Raises:
             ValueError: If a setting is unfit.
         """
+        super().__init__()
         check_classifier(model)
         expectations.check_estimator(estimator)
         if ends_in_softmax(model):
@@ -214,7 +215,7 @@ def _generators(model: keras.Model) -> list[tf.Variable]:
     return [generator.state for generator in found if generator is not None]
 
 
-class Lesson:
+class Lesson(tf.Module):
     """Students that learn from the same draws, on the same cases.
 
     Attributes:
@@ -238,6 +239,7 @@ class Lesson:
             pool: Images of all cases.
             seed: Of the cases' order and of the noise on them.
         """
+        super().__init__()
         self.students = list(students)
         self.every = students[0].thin
         self._teacher, self._pool, self._seed = teacher, pool, seed

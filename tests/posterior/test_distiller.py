@@ -14,6 +14,7 @@ from network_pruning.posterior.distiller import PosteriorDistiller
 from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.samplers import noise
 from network_pruning.posterior.samplers.cyclical import cyclical_sgld
+from network_pruning.posterior.samplers.sghmc import sghmc
 from network_pruning.posterior.samplers.sgld import sgld
 from network_pruning.posterior.students import Student
 from network_pruning.training import DivergedError
@@ -245,6 +246,27 @@ def test_mixed_precision(make, images, labels, policy, expectation):
     assert np.isfinite(logs["s_loss"])
     after = distiller.students[0].model.get_weights()
     assert all((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def test_checkpoints_of_tensorflow_hold_the_whole_chain(make, images, labels, tmp_path):
+    def build():
+        names = "us", "both"
+        sampler = sghmc(0.01, friction=0.1)
+        kept = Ensemble("those-here", images, labels, every=2)
+        return make(students(*names), sampler=sampler, ensembles=[kept])
+
+    whole, stopped = build(), build()
+    whole.fit(images, labels, BATCH, 4, verbose=0, shuffle=False)
+    stopped.fit(images, labels, BATCH, 2, verbose=0, shuffle=False)
+    tf.train.Checkpoint(model=stopped).write(str(tmp_path / "point"))
+    again = build()
+    again.train_on_batch(images[:BATCH], labels[:BATCH])
+    tf.train.Checkpoint(model=again).read(str(tmp_path / "point"))
+    again.fit(images, labels, BATCH, 2, verbose=0, shuffle=False)
+    for name, value in variables(whole).items():
+        np.testing.assert_array_equal(variables(again)[name], value, name)
+    with pytest.raises(ValueError, match="a chain is no model: save .teacher and the"):
+        whole.save(tmp_path / "chain.keras")
 
 
 def test_labels_and_weights_are_judged(make, images, labels):
