@@ -153,15 +153,17 @@ def run(config: TableConfig, load: Any, build: Any) -> None:
     references = RunDir(config.references_dir)
     cells = {cell.key: cell for cell in grids.read(tables.Cell, references, CELLS)}
     used = {use.key: use for use in grids.read(uses.Use, references, uses.CELLS)}
+    made: list[tables.Cell] = []
+    told: list[Use] = []
     for row, chain in config.chains():
         known = tables.is_known(cells, row, chain) and uses.is_known(used, row, chain)
         if config.procedure != "publish" and not known:
             for procedure in ("distill", *(uses.PROCEDURES if chain.ood else ())):
                 gped.run(dataclasses.replace(chain, procedure=procedure), load, build)
-        cells |= {cell.key: cell for cell in finished(row, chain)}
-        used |= {use.key: use for use in uses.uses_of(row, chain)}
+        made += finished(row, chain)
+        told += uses.uses_of(row, chain)
     if config.procedure != "chains":
-        publish(list(cells.values()), list(used.values()), references)
+        publish(made, told, references)
 
 
 def finished(row: str, chain: GpedConfig) -> list[tables.Cell]:
@@ -178,16 +180,16 @@ def finished(row: str, chain: GpedConfig) -> list[tables.Cell]:
 
 
 def publish(
-    cells: Sequence[tables.Cell], used: Sequence[Use], references: RunDir
+    made: Sequence[tables.Cell], told: Sequence[Use], references: RunDir
 ) -> None:
-    """Writes the pages, the cells and the ledger's lines."""
+    """Writes cells beside those that were published, the pages, the ledger's lines."""
     from experiments.gpeds import uses
 
     today = datetime.date.today().isoformat()
-    references.write_text(CELLS, grids.text(tables.Cell, cells))
+    cells = grids.merge(tables.Cell, references, CELLS, made)
+    used = grids.merge(uses.Use, references, uses.CELLS, told)
     pages = {"posterior_mnist.md": tables.markdown(cells, today)}
     if used:
-        references.write_text(uses.CELLS, grids.text(uses.Use, used))
         pages[uses.PAGE] = uses.markdown(used, today)
     for name, text in pages.items():
         references.write_text(name, text)

@@ -86,6 +86,33 @@ class Grid(Generic[C]):
             yield mine and key not in self.cells()
 
 
+def merge(
+    cell: type[C], run: RunDir, name: str, new: Iterable[C], stays: bool = False
+) -> list[C]:
+    """Puts cells into a file, which several processes may do.
+
+    Args:
+        cell: Dataclass of the cells.
+        run: The file's folder.
+        name: Of the file.
+        new: Cells to put in.
+        stays: Whether a cell that is there stays; else a new one takes its place.
+
+    Returns:
+        All the file has now.
+
+    Raises:
+        DamagedFile: If it was not what was written.
+    """
+    file = run.path / name
+    with lock(file.with_name(f".{file.stem}.lock"), wait=True):
+        there = {one.key: one for one in read(cell, run, name)}
+        fresh = {one.key: one for one in new}
+        cells = fresh | there if stays else there | fresh
+        run.write_text(name, text(cell, cells.values()))
+    return list(cells.values())
+
+
 def text(cell: type[C], cells: Iterable[C]) -> str:
     """Returns cells as csv, ordered by key, under a header."""
     out = io.StringIO()

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from experiments.cells import Cell, compare
 from experiments.tables import Table
 from network_pruning.evaluation.rows import Row
-from network_pruning.runs import RunDir
+from network_pruning.runs import RunDir, lock
 
 NAME = "ledger.csv"
 NEVER = "never published"
@@ -116,13 +116,14 @@ def upsert(known: Iterable[LedgerRow], new: Iterable[LedgerRow]) -> list[LedgerR
 
 
 def record(folder: RunDir, new: Iterable[LedgerRow]) -> None:
-    """Puts lines into the ledger of a folder.
+    """Puts lines into the ledger of a folder, which several processes may do.
 
     Raises:
         DamagedFile: If the ledger there is not one.
     """
-    known = read(folder) if folder.exists(NAME) else []
-    folder.write_text(NAME, write(upsert(known, new)))
+    with lock(folder.path / ".ledger.lock", wait=True):
+        known = read(folder) if folder.exists(NAME) else []
+        folder.write_text(NAME, write(upsert(known, new)))
 
 
 def kept_note(folder: RunDir, table: str, note: str | None) -> str:

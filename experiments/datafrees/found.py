@@ -43,7 +43,7 @@ class Teacher:
 
 def usual_dataset(model: str) -> str:
     """Returns what a published network was trained on."""
-    return "mnist_conv" if model.startswith("lenet") else "mnist"
+    return "mnist_conv" if model in {"lenet", "lenet_half"} else "mnist"
 
 
 def usual_student(model: str) -> str:

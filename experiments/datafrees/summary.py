@@ -189,8 +189,8 @@ def finding_rows(
     for (procedure, what), by_seed in found.items():
         mean, sd = per_seed(list(by_seed.values()))
         real = found.get((procedure, what.replace(MADE, REAL)), {})
-        bar = None
-        if what.endswith(f"{MADE}, {RETRAINED}") and len(by_seed) >= len(SEEDS):
+        judged, bar = what.endswith(f"{MADE}, {RETRAINED}"), None
+        if judged and min(len(by_seed), len(real)) >= len(SEEDS):
             bar = fmean(real.values()) - MAY_LOSE
         lines.append(
             LedgerRow(
@@ -199,7 +199,7 @@ def finding_rows(
                 row=f"{name}, {procedure}",
                 metric=what,
                 published="" if bar is None else f"{bar:.4f}",
-                provenance=NEVER if bar is None else OURS,
+                provenance=OURS if judged else NEVER,
                 ours_mean=f"{mean:.5f}",
                 ours_sd=f"{sd:.5f}" if len(by_seed) > 1 else "",
                 seeds=" ".join(map(str, by_seed)),
@@ -289,7 +289,8 @@ def _lead_lines(
 ) -> list[LedgerRow]:
     """Returns how far the best is above the better student of noise or class means.
 
-    The bar is twice the largest sd of those compared, in points.
+    The bar is twice the largest sd of those compared, in points, where each has all
+    seeds.
     """
     rivals = [
         groups[group]
@@ -303,21 +304,22 @@ def _lead_lines(
         for some in (groups[best], *rivals)
     ]
     lead = told[0][0] - max(mean for mean, _ in told[1:])
-    bar = 2 * max(sd for _, sd in told)
+    whole = min(map(len, (groups[best], *rivals))) >= len(SEEDS)
+    bar = 2 * max(sd for _, sd in told) if whole else None
     return [
         LedgerRow(
             system="datafree",
             table=data,
             row=f"{name}, best on valid",
             metric="points above noise and class means",
-            published=f"{bar:.2f}",
+            published="" if bar is None else f"{bar:.2f}",
             provenance=f"{OURS}: twice the largest sd",
             ours_mean=f"{lead:.3f}",
             ours_sd="",
             seeds=" ".join(_seeds(groups[best])),
             command=f"{COMMAND} --pair={name}",
             date=date,
-            verdict="met" if lead > bar else "missed",
+            verdict="no bar" if bar is None else "met" if lead > bar else "missed",
         )
     ]
 

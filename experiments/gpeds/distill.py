@@ -28,6 +28,7 @@ from network_pruning.posterior.chains import ResidentChain
 from network_pruning.posterior.distiller import PosteriorDistiller
 from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.recorded import Recorder, position_files
+from network_pruning.posterior.students import StudentDivergedError
 from network_pruning.runs import RunDir
 from network_pruning.training import DivergedError
 
@@ -125,6 +126,7 @@ def walk(
 
     Raises:
         DivergedError: With what is kept.
+        StudentDivergedError: Of a student; what was saved before is kept.
     """
     saved, board = (
         time.monotonic(),
@@ -136,6 +138,8 @@ def walk(
             here = chain.steps
             try:
                 told = chain.advance(min(AT_ONCE - here % AT_ONCE, steps - here))
+            except StudentDivergedError:
+                raise  # What was saved last still has a student that knew something.
             except DivergedError as error:
                 checkpoints.save(distiller, run, STATE, identity)
                 where = run.path / STATE

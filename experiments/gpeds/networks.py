@@ -64,7 +64,7 @@ def teacher_of(config: GpedConfig, sets: Sets, build: Build) -> keras.Model:
 def network_of(
     config: GpedConfig, sets: Sets, build: Build, which: Wanted, seed: int = 1
 ) -> keras.Model:
-    """Returns the network of a student, at a start that its own name settles."""
+    """Returns the network of a student; `seed` settles where it starts."""
     first, second = which.factors
     options: dict[str, Any] = {"head": HEADS.get(which.target, which.target)}
     if which.target != DARK:

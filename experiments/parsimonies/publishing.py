@@ -80,9 +80,8 @@ def publish(study: Study) -> None:
                 "%s, %s, %s, seed %d: %.5f here, %.5f stays, as published",
                 *(*key, here[key].value, kept[key].value),
             )
-    numbers = here | kept
-    references.write_text(name, grids.text(Number, numbers.values()))
-    lines = list(_at_least_as_many(_lines(numbers.values()), known))
+    numbers = grids.merge(Number, references, name, here.values(), stays=True)
+    lines = list(_at_least_as_many(_lines(numbers), known))
     ledger.record(references, lines)
     for line in lines:
         print(f"{line.row} {line.metric}: {line.ours_mean} {line.verdict}")

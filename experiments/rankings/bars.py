@@ -54,7 +54,7 @@ def best_by_valid(preset: Preset, cells: Sequence[Cell], kept: str) -> str | Non
     for cell in cells:
         if (cell.kept, cell.stage) == (kept, AFTER) and cell.contender in CONTENDERS:
             valid.setdefault(cell.contender, []).append(cell.valid_accuracy)
-    whole = {k: v for k, v in valid.items() if len(v) == len(preset.seeds)}
+    whole = {k: v for k, v in valid.items() if len(v) >= len(preset.seeds)}
     return max(whole, key=lambda label: float(np.mean(whole[label])), default=None)
 
 

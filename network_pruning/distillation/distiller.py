@@ -145,8 +145,8 @@ class Distiller(Trainer):
         Returns:
             Means since the epoch began: loss; soft, without its factors; with labels,
             hard (nats) and accuracy; with hints, hints; agreement, the share of
-            examples where student and teacher choose the same class; and the student's
-            own metrics.
+            examples where student and teacher choose the same class (of attributes: of
+            those they see alike); and the student's own metrics.
         """
         images, labels, stored = self._unpack(data)
         lesson = self._teacher.ask(images) if stored is None else (stored, {})
@@ -316,7 +316,10 @@ class Distiller(Trainer):
                 for layer in self._hinted
             ])
             each += tf.cast(told["hints"], each.dtype)
-        told["agreement"] = is_right(logits, tf.argmax(wisdom, axis=-1))
+        chosen = tf.argmax(wisdom, axis=-1)
+        if self._loss == "attributes":
+            chosen = tf.cast(wisdom > 0, tf.int32)
+        told["agreement"] = is_right(logits, chosen)
         return each, {name: told[name] for name in self.TOLD if name in told}
 
     def _run(

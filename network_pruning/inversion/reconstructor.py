@@ -209,6 +209,13 @@ def mask_name(path: str) -> str:
     return f"mask of {path}"
 
 
+SPATIAL = (
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
+
+
 def dropout_sites(network: keras.Model) -> dict[str, tuple[float, tuple[int, ...]]]:
     """Lists where a network drops units out.
 
@@ -224,8 +231,10 @@ def dropout_sites(network: keras.Model) -> dict[str, tuple[float, tuple[int, ...
         del args, kwargs
         layer = call.layer
         if isinstance(layer, keras.layers.Dropout) and layer.noise_shape is None:
-            shape = call.node.keras_inputs[0].shape[1:]
-            sites[call.path] = (layer.rate, tuple(shape))
+            shape = tuple(call.node.keras_inputs[0].shape[1:])
+            if isinstance(layer, SPATIAL):  # Whole channels go.
+                shape = (*[1] * (len(shape) - 1), shape[-1])
+            sites[call.path] = (layer.rate, shape)
         return call.node.outputs
 
     replay(network, network.inputs, note)

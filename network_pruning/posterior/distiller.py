@@ -25,6 +25,8 @@ from network_pruning.training import DivergedError, check_no_loss, share_of_mean
 
 TURNS = 100_000
 """Steps among which a draw has to be found."""
+HALF_SCALE = 1024.0
+"""Of the loss in float16: smaller gradients would vanish, and they are times N."""
 BLOWN_UP = 20.0
 """A minibatch's NLL is so many times that of knowing nothing: the step is too large."""
 
@@ -96,6 +98,8 @@ class PosteriorDistiller(keras.Model):
         self.ensembles = list(ensembles)
         self.data_size, self.burn_in, self.seed = data_size, burn_in, seed
         self._softmax = ends_in_softmax(teacher)
+        kinds = {layer.compute_dtype for layer in teacher._flatten_layers()}
+        self._scale = HALF_SCALE if "float16" in kinds else 1.0
         self.classes = int(teacher.outputs[0].shape[-1])
         self.distribute_reduction_method = "first"
         self.tracker = keras.metrics.Mean("nll")
@@ -205,8 +209,9 @@ class PosteriorDistiller(keras.Model):
         weights = self.teacher.trainable_variables
         with tf.GradientTape() as tape:
             each = losses.cross_entropy(self.call(images), labels)
-            mean = share_of_mean(each)
-        gradients = _summed(tape.gradient(mean, weights))
+            scaled = share_of_mean(each) * self._scale
+        scaled_by = tape.gradient(scaled, weights)
+        gradients = _summed([gradient / self._scale for gradient in scaled_by])
         theta, state = self.sampler.update(
             [weight.read_value() for weight in weights],
             gradients,
@@ -241,9 +246,16 @@ class PosteriorDistiller(keras.Model):
         take_steps = super().make_train_function(force)
 
         def function(iterator: Any) -> dict[str, tf.Tensor]:
+            turn = self.turn_after(int(self.steps.numpy()))
             logs = take_steps(iterator)
             step = int(self.steps.numpy())
             self.check(float(logs["nll"]), step)
+            if turn is not None and turn < step:
+                raise ValueError(
+                    f"steps_per_execution: got a turn at step {turn} within one that "
+                    f"ended at {step}, expected epochs of whole executions: another "
+                    "batch_size, or 1"
+                )
             self.look(step)
             return {**logs, **self.told()}
 
@@ -292,8 +304,11 @@ class PosteriorDistiller(keras.Model):
 
     def look(self, step: int) -> None:
         """Gives their turn to those who have it after so many steps."""
-        if step <= self.burn_in or not self.sampler.is_draw(step - 1):
-            return
+        if step > self.burn_in and self.sampler.is_draw(step - 1):
+            self.take_turns(step)
+
+    def take_turns(self, step: int) -> None:
+        """Gives their turn to those who have it, whatever the sampler says."""
         for watcher in self.watchers:
             if (step - self.burn_in) % watcher.every == 0:
                 watcher.look(step)

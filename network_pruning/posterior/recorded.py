@@ -169,7 +169,7 @@ class Replay:
             for weight, value in zip(weights, self._position(step), strict=True):
                 weight.assign(value)
             self.distiller.steps.assign_add(1)
-            self.distiller.look(step + 1)
+            self.distiller.take_turns(step + 1)
         return self.distiller.told()
 
     def _position(self, step: int) -> Position:

@@ -14,11 +14,11 @@ NOISE, BATCHES, CASES, INPUTS = range(4)
 
 
 def seed_of(seed: int, stream: int, counter: Tensor) -> Tensor:
-    """Returns the seed pair int32 [2] of one draw of a stream.
+    """Returns the seed pair int [2] of one draw of a stream.
 
     Args:
         seed: Of everything, from 0 to 2^31 - 1.
-        stream: One of this module's, or that plus a multiple of 4.
+        stream: One of this module's.
         counter: int, which draw.
     """
     pair = tf.constant([seed, stream], tf.int32)

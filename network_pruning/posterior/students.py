@@ -91,7 +91,7 @@ class Student(tf.Module):
         self.estimator = estimator
         self.thin, self.steps, self.batch_size = thin, steps, batch_size
         self.input_noise = input_noise
-        self.optimizer = optimizer
+        self.optimizer, self._brings_own = optimizer, optimizer is not None
         self.after_update = after_update
         self.tracker = keras.metrics.Mean(f"{self.name}_loss")
         self._means: Any = None
@@ -134,7 +134,7 @@ class Student(tf.Module):
             optimizer: What `compile` was given; copied if the student has none.
             jit: Whether to compile its step, on one device; None does if it is dense.
         """
-        if self.optimizer is None:
+        if not self._brings_own:
             config = optimizer.get_config()
             self.optimizer = type(optimizer).from_config(config)
         self.optimizer.build(self.model.trainable_variables)
@@ -215,6 +215,10 @@ def _generators(model: keras.Model) -> list[tf.Variable]:
     return [generator.state for generator in found if generator is not None]
 
 
+class StudentDivergedError(DivergedError):
+    """The loss of a student is no longer a number; the chain is as it was."""
+
+
 class Lesson(tf.Module):
     """Students that learn from the same draws, on the same cases.
 
@@ -255,12 +259,12 @@ class Lesson(tf.Module):
             step: Of the chain.
 
         Raises:
-            DivergedError: If a student's loss is no number.
+            StudentDivergedError: If a student's loss is no number.
         """
         self._teach()
         for student in self.students:
             if not bool(tf.math.is_finite(student.tracker.result())):
-                raise DivergedError(
+                raise StudentDivergedError(
                     f"the loss of student {student.name!r} is no number at step {step} "
                     "of the chain: lower the learning rate of its optimiser"
                 )

@@ -538,6 +538,17 @@ def test_attributes_are_labels_of_many(images, labels):
         distiller.test_step((tf.constant(images), tf.constant(labels)))
 
 
+def test_attributes_agree_one_by_one(images):
+    teacher = keras.Sequential([keras.Input(SHAPE), layers.Flatten(), layers.Dense(3)])
+    student = keras.models.clone_model(teacher)
+    for model, bias in ((teacher, [9, 8, 8]), (student, [9, -1, -1])):
+        model.set_weights([np.zeros((np.prod(SHAPE), 3)), np.array(bias)])
+    distiller = Distiller(student, teacher, loss="attributes")
+    seen = np.ones((EXAMPLES, 3))
+    told = distiller.test_step((tf.constant(images), tf.constant(seen)))
+    assert float(told["agreement"]) == pytest.approx(1 / 3)
+
+
 def anywhere(strides, name):
     x = inputs = keras.Input((None, None, 1))
     x = layers.Conv2D(3, 3, strides, padding="same", name="conv")(x)

@@ -429,6 +429,7 @@ def test_bare_flags_are_the_published_ones():
     assert config.get("model") == "hinton1200"
     assert found.usual_dataset("hinton1200") == "mnist"
     assert found.usual_dataset("lenet") == "mnist_conv"
+    assert found.usual_dataset("lenet5") == "mnist"
     assert found.usual_student("hinton1200") == "hinton800"
     assert found.usual_student("lenet") == "lenet_half"
     assert (config.temperature, config.soft_weight) == (8.0, 1.0)

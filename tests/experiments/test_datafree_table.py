@@ -217,7 +217,8 @@ def test_a_student_is_held_against_those_of_noise_and_class_means():
     rivals = [
         cell("noise", "none", 0, 0.3, 0.3),
         cell("noise", "none", 1, 0.5, 0.5),
-        cell("class_means", "none", 0, 0.6, 0.6),
+        cell("noise", "none", 2, 0.4, 0.4),
+        *(cell("class_means", "none", seed, 0.6, 0.6) for seed in range(3)),
     ]
 
     def lead(cells):
@@ -225,10 +226,13 @@ def test_a_student_is_held_against_those_of_noise_and_class_means():
         return [line for line in lines if "above noise" in line.metric]
 
     (line,) = lead([*SOME, *rivals])
-    # 92 of ours, 60 of the class means; noise has the largest sd, 14.14 points.
-    assert (line.ours_mean, line.published, line.verdict) == ("32.000", "28.28", "met")
-    (line,) = lead([*SOME, *rivals, cell("class_means", "none", 1, 0.8, 0.8)])
-    assert (line.ours_mean, line.verdict) == ("22.000", "missed")
+    # 92 of ours, 60 of the class means; noise has the largest sd, 10 points.
+    assert (line.ours_mean, line.published, line.verdict) == ("32.000", "20.00", "met")
+    near = [cell("class_means", "none", seed, 0.8, 0.8) for seed in range(3)]
+    (line,) = lead([*SOME, *rivals[:3], *near])
+    assert (line.ours_mean, line.verdict) == ("12.000", "missed")
+    (line,) = lead([*SOME, *rivals[1:]])  # A seed of noise is missing.
+    assert (line.ours_mean, line.published, line.verdict) == ("32.000", "", "no bar")
     assert lead([*SOME[1:], *rivals]) == lead([*SOME, *rivals[:2]]) == []
 
 
@@ -321,6 +325,7 @@ def test_pruning_without_data_is_held_against_pruning_with_them():
     assert line(findings).ours_mean == "0.97733"
     assert (line(findings).published, line(findings).verdict) == ("0.9757", "met")
     assert line(findings[:2]).verdict == "no bar"
+    assert line(findings[:2]).key == line(findings).key
     worse = [*findings[:2], found(2, 0.965, 0.982)]
     assert line(worse).verdict == "missed"
     page = summary.markdown(

@@ -37,6 +37,16 @@ def test_cells_come_back_ordered_and_replace_their_like(grid):
     assert list(cells.values()) == [Cell(0, "a, with comma", 1 / 3), Cell(1, "b", 2.0)]
 
 
+@pytest.mark.parametrize(("stays", "value"), [(False, 2.0), (True, 1.0)])
+def test_what_others_have_published_meanwhile_stays(tmp_path, stays, value):
+    run = RunDir(tmp_path)
+    grids.merge(Cell, run, "cells/some.csv", [Cell(0, "a", 1.0)])
+    grids.merge(Cell, run, "cells/some.csv", [Cell(1, "b", 1.0)])
+    cells = grids.merge(Cell, run, "cells/some.csv", [Cell(0, "a", 2.0)], stays)
+    assert {cell.label: cell.value for cell in cells} == {"a": value, "b": 1.0}
+    assert len(grids.read(Cell, run, "cells/some.csv")) == 2
+
+
 def test_cells_made_elsewhere_fill_gaps_alone(grid):
     grid.put(Cell(0, "a", 1.0))
     grid.adopt([Cell(0, "a", 2.0), Cell(1, "b", 3.0)])

@@ -1,6 +1,7 @@
 """The ledger: lines from rows, and lines in the place of old ones."""
 
 import dataclasses
+from contextlib import contextmanager
 
 import pytest
 
@@ -133,6 +134,20 @@ def test_record_writes_what_read_returns(tmp_path):
     assert ledger.read(folder) == sorted(lines, key=lambda each: each.key)
     ledger.record(folder, reversed(lines))
     assert folder.read_text("ledger.csv") == before
+
+
+def test_lines_of_other_processes_stay(tmp_path, monkeypatch):
+    folder, taken = RunDir(tmp_path), []
+
+    @contextmanager
+    def lock(path, wait):
+        taken.append((path.name, wait))
+        yield True
+
+    monkeypatch.setattr(ledger, "lock", lock)
+    ledger.record(folder, [line()])
+    ledger.record(folder, [dataclasses.replace(line(), row="another")])
+    assert len(ledger.read(folder)) == 2 and taken == 2 * [(".ledger.lock", True)]
 
 
 @pytest.mark.parametrize("cut", ["", "a,b\n", ",".join(HEADER) + "\nsweep,digits\n"])

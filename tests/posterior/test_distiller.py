@@ -209,6 +209,10 @@ def test_several_steps_of_a_fit_are_one_call(make, images, labels):
     with pytest.raises(ValueError, match="steps_per_execution: got 4, expected a div"):
         distiller.compile("adam", steps_per_execution=4)
     distiller.compile("adam", steps_per_execution=2)
+    with pytest.raises(ValueError, match="got a turn at step 4 within one that ended"):
+        distiller.fit(images, labels, batch_size=8, epochs=2, verbose=0)
+    distiller = make(students("us", "both"), burn_in=2)
+    distiller.compile("adam", steps_per_execution=2)
     distiller.fit(images, labels, batch_size=BATCH, verbose=0)
     assert [lesson.visits.numpy() for lesson in distiller.lessons] == [1, 2]
 
@@ -232,6 +236,31 @@ def test_the_loss_of_no_lesson_is_no_number(make, images, labels):
     distiller = make([student], burn_in=100)
     logs = ResidentChain(distiller, images, labels, BATCH).advance(5)
     assert np.isnan(logs["s_loss"]) and logs["nll"] > 0
+
+
+def test_small_gradients_survive_half_precision(make, images, labels):
+    moved = []
+    for policy in ("float32", "mixed_float16"):
+        with cases.precision(policy):
+            teacher = network("teacher")
+            last = teacher.layers[-1]
+            last.kernel.assign(last.kernel * 1e-6)
+            start = teacher.get_weights()[0]
+            sampler = sgld(100.0, prior_precision=0.0)
+            distiller = make(teacher=teacher, sampler=sampler)
+            drawn = tf.zeros_like(distiller.draw_noise(tf.constant(0)))
+            distiller.walk(images, tf.constant(labels), drawn)
+            moved.append(teacher.get_weights()[0] - start)
+    assert np.abs(moved[0]).max() > 0
+    np.testing.assert_allclose(moved[1], moved[0], rtol=0.05, atol=1e-6)
+
+
+def test_another_compile_changes_the_students_optimiser(make):
+    own = keras.optimizers.SGD(0.5)
+    distiller = make([student, lambda: student(model=network("t"), optimizer=own)])
+    distiller.compile(keras.optimizers.Adam(0.25))
+    rates = [float(s.optimizer.learning_rate) for s in distiller.students]
+    assert rates == [0.25, 0.5]
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

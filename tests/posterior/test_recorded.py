@@ -14,6 +14,7 @@ from network_pruning.posterior.recorded import (
     posterior_predictive,
     read_positions,
 )
+from network_pruning.posterior.samplers.cyclical import cyclical_sgld
 from network_pruning.posterior.students import Student
 from network_pruning.runs import RunDir
 from tests.posterior.small import BATCH, CLASSES, network
@@ -60,6 +61,13 @@ def test_each_pass_takes_every_position_once(make, positions):
         seen.append(int(np.flatnonzero(same)[0]))
     assert sorted(seen[:4]) == sorted(seen[4:]) == [0, 1, 2, 3]
     assert distiller.lessons[0].visits.numpy() == replay.steps == 8
+
+
+def test_a_replay_does_not_ask_the_sampler(make, positions):
+    sampler = cyclical_sgld(0.01, cycle=100, exploring=0.8)
+    distiller = make([student], sampler=sampler)
+    Replay(distiller, positions).advance(4)
+    assert distiller.lessons[0].visits.numpy() == 4
 
 
 def test_a_stopped_replay_goes_on_bit_for_bit(make, positions, run):
