@@ -113,7 +113,7 @@ def _ends_in(model: Any, is_end: Callable[[keras.layers.Layer], bool]) -> bool:
     def apply(call: Call, args: Any, kwargs: Any) -> Any:
         layer = call.layer
         ends = is_end(layer)
-        if isinstance(layer, _UNCHANGING) or _activation(layer) == "linear_alone":
+        if _moves_alone(layer):
             ends = bool(args[0])
         if isinstance(layer, keras.layers.Average):
             ends = all(args[0])
@@ -127,8 +127,17 @@ _UNCHANGING = (
     keras.layers.Dropout,
     keras.layers.Flatten,
     keras.layers.GaussianNoise,
+    keras.layers.Identity,
     keras.layers.Reshape,
 )
+_UNCHANGING_OPERATORS = {"cast", "identity", "reshape", "stop_gradient"}
+
+
+def _moves_alone(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer hands values on as they are."""
+    operator = getattr(layer, "symbol", "") in _UNCHANGING_OPERATORS
+    plain = isinstance(layer, _UNCHANGING) or _activation(layer) == "linear_alone"
+    return operator or plain
 
 
 def _is_softmax(layer: keras.layers.Layer) -> bool:

@@ -41,6 +41,7 @@ from network_pruning.flags import (
     is_model_file,
     words,
 )
+from network_pruning.milestones import fall_epoch
 from network_pruning.tf_config import check_tf_config
 from network_pruning.types import Augmentation
 
@@ -354,11 +355,17 @@ def _check_recipe(config: SweepConfig) -> None:
             f"milestones: got {words(config.milestones)}, expected epochs or shares "
             "of them above 0, as in --milestones=0.5,0.75"
         )
-    late = tuple(end for end in config.milestones if end >= config.epochs)
-    if config.epochs and late:
+    steps = config.milestones if config.epochs and config.schedule == "step" else ()
+    late = tuple(m for m in steps if fall_epoch(m, config.epochs) >= config.epochs)
+    if late:
         raise ValueError(
             f"milestones: got {words(late)}, expected less than the {config.epochs} "
             "epochs of the training: the step size would never fall there"
+        )
+    if not all(fall_epoch(milestone, config.epochs) for milestone in steps):
+        raise ValueError(
+            f"milestones: got {words(steps)}, the start of {config.epochs} epochs, "
+            "expected later ones: no step would be as large as --learning_rate says"
         )
     if config.epochs and config.warmup_epochs >= config.epochs:
         raise ValueError(

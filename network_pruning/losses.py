@@ -23,8 +23,10 @@ def as_logits(outputs: Tensor, softmax: bool) -> Tensor:
             `classifiers.ends_in_softmax`.
 
     Returns:
-        Logits [n, classes]; those of probabilities that have become 0 are finite, -87.
+        Logits [n, classes], in float32 at least; those of probabilities that have
+        become 0 are finite, -87.
     """
+    outputs = full_precision(outputs)
     if not softmax:
         return outputs
     return tf.math.log(tf.maximum(outputs, outputs.dtype.as_numpy_dtype(1.2e-38)))

@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.milestones import fall_epoch
+
 
 def decaying(network: keras.Model) -> list[tf.Variable]:
     """Returns the weights that weight decay is for: the trainable kernels.
@@ -66,7 +68,7 @@ def make_rate(
     if course == "cosine":
         chosen = keras.optimizers.schedules.CosineDecay(rate, epochs * steps)
     if course == "step":
-        ends = sorted(round(m * epochs) if m < 1 else round(m) for m in milestones)
+        ends = sorted(fall_epoch(milestone, epochs) for milestone in milestones)
         chosen = keras.optimizers.schedules.PiecewiseConstantDecay(
             [end * steps - 1 for end in ends],
             [rate * factor**passed for passed in range(len(ends) + 1)],

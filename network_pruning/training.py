@@ -101,7 +101,7 @@ class Trainer(keras.Model):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the network's logits, in float32 at least."""
         outputs = self.network(inputs, training=training)
-        return losses.as_logits(losses.full_precision(outputs), self._softmax)
+        return losses.as_logits(outputs, self._softmax)
 
     def compile(self, optimizer: Any = "rmsprop", *args: Any, **options: Any) -> None:
         """Takes the optimiser, see keras.Model.compile.

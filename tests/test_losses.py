@@ -36,3 +36,16 @@ def test_attributes_have_a_two_way_cross_entropy_each():
         tf.constant(logits), tf.constant(labels, tf.uint8)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_probabilities_of_half_precision_have_finite_logits():
+    found = losses.as_logits(tf.constant([[0.0, 1.0]], tf.float16), True)
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, [[-87.3, 0.0]], atol=0.1)
+
+
+def test_a_total_is_of_the_highest_precision():
+    assert losses.total([]).numpy() == 0
+    half, double = tf.constant(1.0, tf.float16), tf.constant(2.0, tf.float64)
+    assert losses.total([half]).dtype == tf.float32
+    assert losses.total([half, double]).numpy() == np.float64(3.0)

@@ -297,7 +297,7 @@ class ClusteringModel(keras.Model):
     def _cross_entropy(self, y: Any, y_pred: Any, sample_weight: Any) -> tf.Tensor:
         _check_classes(self.network)
         y = losses.as_classes(y)
-        logits = losses.as_logits(losses.full_precision(y_pred), self._softmax)
+        logits = losses.as_logits(y_pred, self._softmax)
         each = losses.cross_entropy(logits, y)
         if sample_weight is None:
             return each

@@ -332,7 +332,7 @@ class Distiller(Trainer):
         if plain(self.network) is not self.network:
             run = self.network.call_tapped
         outputs, taps = run(images, paths, training)
-        return losses.as_logits(losses.full_precision(outputs), self._softmax), taps
+        return losses.as_logits(outputs, self._softmax), taps
 
     def _as_one(self, wisdom: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Returns the logits of all teachers together [n, classes].

@@ -83,6 +83,7 @@ MAC_RULES: dict[type, MacRule] = {
     layers.LocallyConnected2D: _locally_connected,
     layers.EinsumDense: _einsum,
     layers.BatchNormalization: _free,
+    layers.experimental.SyncBatchNormalization: _free,
     layers.GroupNormalization: _free,
     layers.LayerNormalization: _free,
     layers.Normalization: _free,

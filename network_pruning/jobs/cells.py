@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning import losses
 from network_pruning.graph import leaf_layers
 from network_pruning.pruning import gradual
 from network_pruning.pruning.certificate import certify
@@ -165,4 +165,4 @@ def zeros(network: keras.Model) -> float:
 
 def penalty_of(network: keras.Model) -> float:
     """Returns the sum of a network's own penalty terms."""
-    return float(tf.add_n([tf.constant(0.0), *network.losses]))
+    return float(losses.total(network.losses))

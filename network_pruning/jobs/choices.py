@@ -134,7 +134,8 @@ def _shares(
     now = {group.name: group.n_units for group in groups}
     left = {g.name: g.n_units - step.removed(g.n_units, sparsity) for g in dense}
     keep = {name: -(-kept // round_to) * round_to for name, kept in left.items()}
-    return {name: min(keep[name], now[name]) for name in keep}
+    # Grouped convolutions of one channel a group are no longer among them.
+    return {name: min(keep[name], count) for name, count in now.items()}
 
 
 def _over_all(
@@ -234,6 +235,7 @@ def _counts(
     return {
         name: step.count(before[name], size, kept)
         for kept, (name, size) in zip(keep, sizes.items(), strict=True)
+        if name in before  # Else earlier steps left nothing of it that could be cut.
     }
 
 

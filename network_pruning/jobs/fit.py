@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 from tqdm import tqdm
 
+from network_pruning import losses
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.jobs.devices import (
@@ -247,7 +247,7 @@ def _validate(network: keras.Model, data: Dataset) -> Epoch:
 
 def _measure(network: keras.Model, data: Dataset, split: str, prefix: str) -> Epoch:
     logits, labels = predict_split(network, data, split)
-    penalty = float(tf.add_n([tf.constant(0.0), *network.losses]))
+    penalty = float(losses.total(network.losses))
     if not (np.isfinite(logits).all() and np.isfinite(penalty)):
         raise DivergedError("the validation loss is no number after epoch")
     if data.multi_label:

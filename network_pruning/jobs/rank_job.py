@@ -117,8 +117,9 @@ def rank(
         found.images if seen.read else None,
     )
     ranking = Ranking(asked, scores)
-    ranking.save(run_dir)
+    # The scores last: they mark the ranking as made.
     run_dir.write_text(TABLE, ranking.table())
+    ranking.save(run_dir)
     return ranking
 
 
@@ -179,9 +180,10 @@ def _more_samples(
             f"extend: {which} draws no samples that could be added to, expected "
             "--extend=0"
         )
-    had = (
-        options.get("samples") if known is None else known.asked.options.get("samples")
-    )
+    had = options.get("samples")
+    if known is not None:
+        drawn = [each.samples for each in known.scores.values() if each.samples]
+        had = known.asked.options.get("samples") or max(drawn, default=None)
     if had is None:
         raise ValueError(
             "extend: expected --samples=<number> as the ranking was made with, so that "

@@ -91,8 +91,14 @@ class Measured:
         self.run.write_text("rows.csv", write_rows(self.ordered()))
 
     def has(self, key: Key, timed: bool) -> bool:
-        """Returns whether a cell needs nothing more."""
-        return key in self.rows and (key in self.latencies or not timed)
+        """Returns whether a cell needs nothing more.
+
+        What has no LiteRT form is not timed.
+        """
+        if key not in self.rows:
+            return False
+        timeless = self.rows[key].tflite_bytes is None
+        return key in self.latencies or timeless or not timed
 
     def ordered(self) -> list[Row]:
         """Returns the rows by seed, sparsity and kind."""

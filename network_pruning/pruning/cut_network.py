@@ -19,7 +19,9 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.classifiers import ends_in_softmax
 from network_pruning.graph import Call, replay
+from network_pruning.losses import as_logits, full_precision
 from network_pruning.pruning import contributions
 from network_pruning.pruning.gates import gated_interpreter
 from network_pruning.pruning.units import UnitGroup, find_groups
@@ -130,7 +132,8 @@ class CutNetwork:
         self.plan = _Plan({id(member.layer) for member in group.consumers})
         replay(model, [_Token(((0, 0), 0), False)], self.plan.apply)
         calls = self.plan.consumers
-        self.linear = len(calls) == 1 and contributions.is_linear(calls[0].layer)
+        self._softmax = ends_in_softmax(model)
+        self.linear = len(calls) == 1 and _is_linear(calls[0])
         reads = dict(self.plan.reads)
         self.entry = reads.pop(_key(calls[0]))[0] if self.linear else None
         self.sides = list(dict.fromkeys(s for found in reads.values() for s in found))
@@ -224,10 +227,16 @@ class CutNetwork:
             return call.layer.activation(pre)
 
         outputs = replay(self.model, [known.get(((0, 0), 0))], apply)
-        logits = _logits(tf.nest.flatten(outputs)[0])
+        logits = self._logits(tf.nest.flatten(outputs)[0])
         values = self.value(logits, tf.tile(labels, [m]))
         values = tf.where(counts, tf.reshape(values, [m, n]), 0)
         return tf.reduce_sum(tf.cast(values, tf.float64), axis=1)
+
+    def _logits(self, output: tf.Tensor) -> tf.Tensor:
+        """Returns the network's logits; best what a final softmax was taken of."""
+        if self._softmax and output.op.type == "Softmax":
+            return full_precision(output.op.inputs[0])
+        return as_logits(output, self._softmax)
 
     def _slots(self, masks: tf.Tensor) -> tf.Tensor:
         """Returns this group's masks among the units of all others, which stay."""
@@ -238,6 +247,12 @@ class CutNetwork:
         rows = masks.shape[0]
         ones = tf.ones([rows, before], tf.bool), tf.ones([rows, after], tf.bool)
         return tf.concat([ones[0], masks, ones[1]], axis=1)
+
+
+def _is_linear(call: Call) -> bool:
+    """Returns whether a call adds up contributions of units, of a settled size."""
+    settled = None not in call.node.outputs.shape[1:]
+    return settled and contributions.is_linear(call.layer)
 
 
 def _coalition_sums(masks: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
@@ -255,8 +270,3 @@ def _at_inference(call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
     if not call.layer._call_spec.expects_training_arg:
         return kwargs
     return {**kwargs, "training": kwargs.get("training") or False}
-
-
-def _logits(output: tf.Tensor) -> tf.Tensor:
-    """Returns what a final softmax was taken of, else the output itself."""
-    return output.op.inputs[0] if output.op.type == "Softmax" else output

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
-from network_pruning.classifiers import check_classifier
+from network_pruning.classifiers import check_classifier, ends_in_softmax
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.switch_laws import SwitchLaw
 from network_pruning.pruning.units import UnitGroup
@@ -78,7 +78,7 @@ class SwitchedModel(keras.Model):
         self._kl_weight = kl_weight
         self._rescale = rescale
         self._seed = seed
-        self._gated = gate(network)
+        self._gated, self._softmax = gate(network), ends_in_softmax(network)
         # Trackers count all replicas already; Keras would add up what each says.
         self.distribute_reduction_method = "first"
         self._trackers = {
@@ -104,7 +104,7 @@ class SwitchedModel(keras.Model):
         """Returns the logits with every switch at its mean."""
         del training
         masks = {n: self._scaled(self.law.mean(t)) for n, t in self.thetas.items()}
-        return self._gated(inputs, training=False, masks=masks)
+        return self._logits(inputs, masks)
 
     def logits(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Computes logits, averaged over draws of the switches for each image.
@@ -124,12 +124,16 @@ class SwitchedModel(keras.Model):
         n, samples = tf.shape(images)[0], max(self.law.samples, 1)
         if samples == 1:
             masks = {name: s[0] for name, s in drawn.items()}
-            return self._gated(images, training=False, masks=masks)
+            return self._logits(images, masks)
         # Row s * n + i holds draw s of image i, of images and masks alike.
         tiled = tf.tile(images, [samples] + [1] * (images.shape.rank - 1))
         masks = {name: tf.repeat(s, n, axis=0) for name, s in drawn.items()}
-        logits = self._gated(tiled, training=False, masks=masks)
+        logits = self._logits(tiled, masks)
         return tf.reduce_mean(tf.reshape(logits, [samples, n, logits.shape[-1]]), 0)
+
+    def _logits(self, images: tf.Tensor, masks: Any) -> tf.Tensor:
+        outputs = self._gated(images, training=False, masks=masks)
+        return losses.as_logits(outputs, self._softmax)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Takes one step.

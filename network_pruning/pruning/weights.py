@@ -305,15 +305,20 @@ def masked_penalty(model: keras.Model, masks: Masks) -> float:
 def _regularised(layer: keras.layers.Layer) -> Iterator[tuple[tf.Variable, Any]]:
     """Yields (weight, regulariser) by Keras' naming: kernel, kernel_regularizer."""
     suffix = "_regularizer"
-    for attribute, regulariser in vars(layer).items():
-        stem = attribute.removesuffix(suffix)
-        if stem == attribute or stem == "_activity" or regulariser is None:
-            continue
-        weight = getattr(layer, stem, None)
-        if weight is None:
-            weight = getattr(layer, f"{stem}_kernel", None)
-        if weight is not None:
-            yield weight, regulariser
+    owners = [
+        layer,
+        getattr(layer, "cell", layer),
+    ]  # A recurrent layer's are its cell's.
+    for owner in dict.fromkeys(owners):
+        for attribute, regulariser in vars(owner).items():
+            stem = attribute.removesuffix(suffix)
+            if stem == attribute or stem == "_activity" or regulariser is None:
+                continue
+            weight = getattr(owner, stem, None)
+            if weight is None:
+                weight = getattr(owner, f"{stem}_kernel", None)
+            if weight is not None:
+                yield weight, regulariser
 
 
 def achieved_sparsity(model: keras.Model) -> dict[str, float]:

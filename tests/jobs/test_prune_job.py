@@ -8,9 +8,12 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+import network_pruning as npr
 from network_pruning.evaluation import cost, tflite
 from network_pruning.jobs import choices, fit
+from network_pruning.jobs.prune_job import Step
 from network_pruning.jobs.rankings import Ranking
+from network_pruning.prune_config import PruneConfig
 from network_pruning.pruning.criteria import CRITERIA, score_units
 from network_pruning.runs import RunDir, hold_run
 from tests.jobs.cutting import CONV, masked, slow_accuracy, widths
@@ -542,3 +545,21 @@ def test_a_trained_network_is_cut_by_name(copy, prune, light, digits):
     swept = load(copy / "networks/seed=0/unit-k=0.5.keras")
     for ours, theirs in zip(network.get_weights(), swept.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_groups_that_earlier_steps_have_used_up_are_left_out():
+    layers = keras.layers
+    x = inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(4, 3, name="first")(x)
+    x = layers.Conv2D(4, 3, groups=2, name="grouped")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 1, name="last")(x))
+    model = keras.Model(inputs, layers.Dense(3, name="logits")(x))
+    dense = npr.find_groups(model)
+    scores = npr.score_units(model, "l1", groups=dense)
+    cut = npr.shrink(model, npr.keep_units(scores, sparsity=0.5))
+    groups, step = npr.find_groups(cut), Step(2, 2)
+    assert [group.name for group in groups] == ["last"]
+    config = PruneConfig(model="a.keras", sparsity=0.75)
+    assert choices._known_counts(config, dense, groups, step) == {"last": 2}
+    config = PruneConfig(model="a.keras", keep=(1, 1, 3))
+    assert choices._known_counts(config, dense, groups, step) == {"last": 3}

@@ -150,6 +150,14 @@ def test_a_killed_ranking_goes_on_with_the_same_samples(
     assert resumed.price.forward < 1.5 * whole.price.forward
 
 
+def test_a_ranking_of_the_default_count_is_extended(conv, rank, tmp_path):
+    words = [*conv, *SAMPLED, "--layer=c1"]
+    assert rank(*words) == (0, "")
+    assert rank(*words, "--extend=5") == (0, "")
+    _, extended = ranking_in(tmp_path)
+    assert extended.scores["c1"].samples == 36  # In pairs.
+
+
 def test_extending_equals_one_long_ranking_and_keeps_what_was_drawn(
     conv, rank, tmp_path
 ):

@@ -242,6 +242,7 @@ def test_small_gradients_survive_half_precision(make, images, labels):
     moved = []
     for policy in ("float32", "mixed_float16"):
         with cases.precision(policy):
+            keras.utils.set_random_seed(0)
             teacher = network("teacher")
             last = teacher.layers[-1]
             last.kernel.assign(last.kernel * 1e-6)
@@ -251,8 +252,9 @@ def test_small_gradients_survive_half_precision(make, images, labels):
             drawn = tf.zeros_like(distiller.draw_noise(tf.constant(0)))
             distiller.walk(images, tf.constant(labels), drawn)
             moved.append(teacher.get_weights()[0] - start)
-    assert np.abs(moved[0]).max() > 0
-    np.testing.assert_allclose(moved[1], moved[0], rtol=0.05, atol=1e-6)
+    largest = np.abs(moved[0]).max()
+    assert largest > 0
+    np.testing.assert_allclose(moved[1], moved[0], atol=0.15 * largest)
 
 
 def test_another_compile_changes_the_students_optimiser(make):

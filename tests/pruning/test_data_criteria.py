@@ -10,6 +10,8 @@ import tf_keras as keras
 from network_pruning.pruning.criteria import score_units
 from tests import cases
 
+layers = keras.layers
+
 
 def by_hand(model, x, until):
     """The activations on their way to layer `until`."""
@@ -165,3 +167,68 @@ def test_combined_refuses():
         score_units(model, "combined", of="l2", options={"l1": {}})
     with pytest.raises(ValueError, match="Did you mean 'fisher'"):
         score_units(model, "combined", of="fischer")
+
+
+def ending_in(model, *ends):
+    """The same network, of the same layers, with more behind its logits."""
+    x = model.output
+    for end in ends:
+        x = end(x)
+    return keras.Model(model.input, x, name=f"{model.name}_more")
+
+
+@pytest.mark.parametrize(
+    ("criterion", "options"),
+    [
+        ("taylor", {}),
+        ("fisher", {}),
+        ("dirichlet", {"steps": 3}),
+        ("dirichlet", {"steps": 3, "kind": "integral", "samples": 2}),
+        ("softmax_switch", {"steps": 3}),
+        ("leave_one_out", {}),
+        ("shapley", {"samples": 2}),
+    ],
+)
+def test_probabilities_are_not_put_through_a_softmax_twice(criterion, options):
+    model = cases.randomise(cases.plain())
+    data = cases.dataset(model)
+    data.x_valid, data.y_valid = data.x_train, data.y_train
+    ends = [
+        (layers.Softmax(),),
+        (layers.Softmax(), layers.Reshape((3,)), layers.Identity()),
+        (layers.Softmax(), lambda x: tf.cast(x, "float32")),
+    ]
+    expected = score_units(model, criterion, data, **options)
+    for end in ends:
+        found = score_units(ending_in(model, *end), criterion, data, **options)
+        for name, scores in expected.items():
+            assert np.allclose(
+                found[name].values, scores.values, rtol=1e-3, atol=1e-5
+            ), (name, end)
+
+
+def test_sums_over_many_places_survive_half_precision():
+    with cases.precision("mixed_float16"):
+        x = inputs = keras.Input((260, 260, 1))
+        x = layers.Conv2D(3, 1, bias_initializer="ones", name="conv")(x)
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 1, name="last")(x))
+        model = keras.Model(inputs, x)
+    data = cases.dataset(model, n=4)
+    scores = score_units(model, "mean_activation", data)["conv"]
+    read = by_hand(model, data.x_train, "last").astype(np.float64)
+    assert np.allclose(scores.values, np.abs(read).mean(axis=(0, 1, 2)), rtol=1e-2)
+
+
+def test_images_of_any_size_are_ranked_by_coalitions():
+    x = inputs = keras.Input((None, None, 1))
+    x = layers.Conv2D(4, 3, activation="relu", name="first")(x)
+    x = layers.Conv2D(3, 3, activation="relu", name="second")(x)
+    x = layers.Dense(2, name="logits")(layers.GlobalAveragePooling2D()(x))
+    open_, size = keras.Model(inputs, x), keras.Input((7, 7, 1))
+    settled = keras.Model(size, open_(size))
+    data = cases.dataset(settled)
+    data.x_valid, data.y_valid = data.x_train, data.y_train
+    found = score_units(open_, "leave_one_out", data)
+    expected = score_units(settled, "leave_one_out", data)
+    for ours, theirs in zip(found.values(), expected.values(), strict=True):
+        assert np.allclose(ours.values, theirs.values, rtol=1e-4, atol=1e-6)

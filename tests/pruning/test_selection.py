@@ -164,3 +164,11 @@ def test_values_alone_are_no_scores():
     values = {name: score.values for name, score in SCORES.items()}
     with pytest.raises(ValueError, match="scores: got ndarray for 'a'"):
         selection.keep_units(values, sparsity=0.5)
+
+
+def test_a_budget_of_nothing_is_refused():
+    model = cases.plain()
+    scores = score_units(model, "l1")
+    model.trainable = False
+    with pytest.raises(ValueError, match="has none: frozen weights do not count"):
+        selection.keep_units(scores, budget={"params": 0.5}, model=model)

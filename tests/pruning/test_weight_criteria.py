@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
+from network_pruning.evaluation.macs import count_macs
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.units import find_groups
 from tests import cases
@@ -69,3 +70,16 @@ def test_twins_are_no_distance_apart():
     model = cases.plain()
     model.get_layer("hidden_3").kernel.assign(np.full((10, 8), 1e3))
     assert not score_units(model, "fpgm")["hidden_3"].values.any()
+
+
+def test_a_synchronised_normalisation_gives_scales_and_costs_no_macs():
+    layers = keras.layers
+    x = inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(4, 3, name="conv")(x)
+    x = layers.experimental.SyncBatchNormalization(name="norm")(x)
+    x = layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x)
+    model.get_layer("norm").gamma.assign([1.0, -3.0, 0.5, 2.0])
+    scores = score_units(model, "batch_norm")["conv"]
+    assert np.allclose(scores.values, [1, 3, 0.5, 2])
+    assert count_macs(model) == 16 * 9 * 4 + 12

@@ -262,3 +262,12 @@ def test_into_another_model_is_refused():
 def test_a_sparsity_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="sparsity: got '0.5', expected a share"):
         npr.prune_weights(cases.convolutions(), "0.5")
+
+
+def test_penalties_of_a_recurrent_layer_count():
+    x = inputs = keras.Input((4, 3))
+    x = layers.LSTM(5, kernel_regularizer="l2", recurrent_regularizer="l1")(x)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    expected = float(sum(model.losses))
+    assert expected > 0
+    assert np.isclose(weights.masked_penalty(model, {}), expected, rtol=1e-6)

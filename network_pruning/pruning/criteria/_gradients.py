@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.classifiers import check_classifier
-from network_pruning.losses import cross_entropy
+from network_pruning.classifiers import check_classifier, ends_in_softmax
+from network_pruning.losses import as_logits, cross_entropy
 from network_pruning.pruning.criteria._examples import Each
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.units import UnitGroup
@@ -23,7 +23,8 @@ def gate_gradients(model: keras.Model, groups: Sequence[UnitGroup]) -> Each:
     examples of a batch and all groups.
 
     Args:
-        model: Ends in logits; it runs at rest (no dropout, moving statistics).
+        model: Ends in logits or their softmax; it runs at rest (no dropout, moving
+            statistics).
         groups: The units.
 
     Returns:
@@ -33,14 +34,15 @@ def gate_gradients(model: keras.Model, groups: Sequence[UnitGroup]) -> Each:
         ValueError: If the model gives no single row of logits an image.
     """
     check_classifier(model)
-    gated = gate(model)
+    gated, softmax = gate(model), ends_in_softmax(model)
 
     def each(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         n = tf.shape(images)[0]
         ones = {group.name: tf.ones([n, group.n_units]) for group in groups}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(ones)
-            logits = gated(images, training=False, masks=ones)
+            outputs = gated(images, training=False, masks=ones)
+            logits = as_logits(outputs, softmax)
             total = tf.reduce_sum(cross_entropy(logits, labels))
         return tape.gradient(total, ones)
 

@@ -67,7 +67,9 @@ def reading_means(
 
         def listen(layer: int, x: tf.Tensor) -> None:
             for name, units, n_units in readers.get(layer, ()):
-                total, entries = _fold(measure(x), units, n_units)
+                # Half precision could not hold the sums over an image's places.
+                seen = tf.cast(measure(x), tf.float32)
+                total, entries = _fold(seen, units, n_units)
                 sums[name].append(total)
                 counts[name].append(entries)
 

@@ -11,6 +11,11 @@ import tf_keras as keras
 from network_pruning.pruning.units import Member, UnitGroup
 from network_pruning.types import Dataset, Scores
 
+NORMALISING = (
+    keras.layers.BatchNormalization,
+    keras.layers.experimental.SyncBatchNormalization,
+)
+
 
 def score(
     model: keras.Model,
@@ -55,7 +60,7 @@ def _scales(group: UnitGroup) -> npt.NDArray[np.float64]:
 
 
 def _has_scale(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.scale
+    return isinstance(layer, NORMALISING) and layer.scale
 
 
 def _by_unit(member: Member, group: UnitGroup) -> npt.NDArray[np.float64]:
