@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 PROOF_IMAGES = 256
 """Validation images on which every cut is proven, with as many random ones."""
 TABLE = "results.csv"
+OF = "of.json"
+"""In a step's folder: of which network it is."""
 SHOWN = {
     "stage": "stage",
     "accuracy": "accuracy",
@@ -193,7 +196,7 @@ def _take(
     """
     prefix, data = f"step-{step.number}", given.data
     if not config.retrain:
-        part = RunDir(run_dir.path / prefix)
+        part = _part(run_dir.path / prefix, network)
         masks = _choose(config, given, network, step, part)
         part.write_arrays("masks.npz", masks)
         _plan(part, network, masks)
@@ -210,6 +213,20 @@ def _take(
     network = training.load(run_dir, config.monitor, again)
     cards.append(_card(f"retrained {step.number}", network, data))
     return network
+
+
+def _part(path: Path, network: keras.Model) -> RunDir:
+    """Returns the folder of a step, without what it held of another network.
+
+    It does where an earlier step was made again, and did not end the same.
+    """
+    part, mark = RunDir(path), {"network": fingerprint(network)}
+    if part.exists(OF) and part.read_json(OF) != mark:
+        log.info("%s: made again, the step before it has ended otherwise", path)
+        shutil.rmtree(path)
+        part = RunDir(path)
+    part.write_json(OF, mark)
+    return part
 
 
 def _retrain(

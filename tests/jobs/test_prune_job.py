@@ -138,6 +138,19 @@ def test_counts_are_what_was_asked_in_one_step_or_more(
     assert (np.diff(sizes, axis=0) <= 0).all()
 
 
+def test_a_step_of_another_network_is_made_again(conv, prune, light, tmp_path):
+    words = ["--sparsity=0.45", "--steps=2"]
+    assert prune(*conv, *words) == (0, "")
+    folder = cut_in(tmp_path)
+    whole = folder / "step-1/masks.npz", folder / "step-2/masks.npz"
+    before = [path.read_bytes() for path in whole]
+    (folder / "step-2/of.json").write_text('{"network": "another"}')
+    (folder / "step-2/left_over").touch()
+    assert prune(*conv, *words) == (0, "")
+    assert [path.read_bytes() for path in whole] == before
+    assert not (folder / "step-2/left_over").exists()
+
+
 @pytest.mark.parametrize("steps", [pytest.param(1, marks=SLOW), 3])
 def test_a_budget_is_met_and_used(conv, prune, light, tmp_path, steps):
     budget = "--budget=macs:0.5,params:0.6"
