@@ -22,6 +22,7 @@ from experiments.benchmarks.trained import trained_network
 from experiments.benchmarks.worker import Ready, random_images
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.predict import predict_logits
+from network_pruning.evaluation.rows import KINDS
 from network_pruning.jobs import cells
 from network_pruning.pruning.masks import keep_largest
 from network_pruning.training import ResidentLoop, Trainer, is_dense, reseed
@@ -104,12 +105,12 @@ def _sweep(
     def run() -> dict[str, float]:
         found: dict[str, float] = {}
         for k in config.k_vals:
-            for kind in cells.KINDS:
+            for kind in KINDS:
                 loss, accuracy = judge(kind, k)
                 found |= {f"loss {kind} {k}": loss, f"accuracy {kind} {k}": accuracy}
         return found
 
-    for kind in cells.KINDS:
+    for kind in KINDS:
         judge(kind, config.k_vals[0])
     return Ready(run, threads())
 

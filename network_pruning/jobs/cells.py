@@ -30,7 +30,6 @@ from network_pruning.pruning.weights import (
 )
 from network_pruning.types import BoolArray, FloatArray, Masks, Scores
 
-KINDS = ("weight", "unit")
 Rank = Callable[[keras.Model], dict[str, Scores]]
 """The trained network -> scores of its units by group."""
 

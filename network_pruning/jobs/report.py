@@ -13,6 +13,7 @@ import tf_keras as keras
 from network_pruning.configs import SweepConfig
 from network_pruning.evaluation import figures
 from network_pruning.evaluation.rows import (
+    KINDS,
     LatencyRow,
     Row,
     grid,
@@ -77,7 +78,7 @@ def _curves(trainings: Mapping[int, Training], run: RunDir) -> None:
 
 
 def _by_kind(rows: Sequence[Row], field: str) -> dict[str, npt.NDArray[np.float64]]:
-    return {kind: grid(rows, kind, field) for kind in cells.KINDS}
+    return {kind: grid(rows, kind, field) for kind in KINDS}
 
 
 def _sweep_figures(
@@ -91,7 +92,7 @@ def _sweep_figures(
     costs: dict[str, Any] = {
         label: _by_kind(rows, field) for label, field in COSTS.items()
     }
-    timed = {kind: _spread_over(rows, latencies, kind) for kind in cells.KINDS}
+    timed = {kind: _spread_over(rows, latencies, kind) for kind in KINDS}
     costs["LiteRT latency, one image (µs)"] = timed
     run.write(
         "figures/accuracy_cost.png", lambda p: figures.tradeoff(accuracy, costs, p)
