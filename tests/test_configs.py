@@ -168,8 +168,8 @@ def test_momentum_of_sgd_is_judged():
         SweepConfig(schedule="step", milestones=(-1.0,))
     with pytest.raises(ValueError, match="milestones: got 9.* less than the 9 epochs"):
         SweepConfig(schedule="step", milestones=(0.5, 9.0, 20.0), epochs=9)
-    with pytest.raises(ValueError, match="milestones: got 0.5,0.75, the start of 1 ep"):
-        SweepConfig(schedule="step", milestones=(0.5, 0.75), epochs=1)
+    with pytest.raises(ValueError, match="milestones: got 0.2,0.5, the start of 2 epo"):
+        SweepConfig(schedule="step", milestones=(0.2, 0.5), epochs=2)
     with pytest.raises(ValueError, match="milestones: got 0.75, expected less than"):
         SweepConfig(schedule="step", milestones=(0.5, 0.75), epochs=2)
     with pytest.raises(ValueError, match="warmup_epochs: got 9, expected fewer than"):

@@ -118,7 +118,7 @@ def test_only_collect_trains_nothing(tmp_path, monkeypatch, capsys):
 
 def test_without_any_run_no_page_is_written(tmp_path):
     reproduce.report(TABLES["fashion-l1=1e-4"], str(tmp_path), RunDir(tmp_path / "out"))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ledger.csv"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["ledger.csv"]
     assert {each["verdict"] for each in ledger_of(tmp_path / "out")} == {"not run"}
 
 
