@@ -211,7 +211,7 @@ def test_several_steps_of_a_fit_are_one_call(make, images, labels):
     distiller.compile("adam", steps_per_execution=2)
     with pytest.raises(ValueError, match="got a turn at step 4 within one that ended"):
         distiller.fit(images, labels, batch_size=8, epochs=2, verbose=0)
-    distiller = make(students("us", "both"), burn_in=2)
+    distiller = make(students("us", "both"))
     distiller.compile("adam", steps_per_execution=2)
     distiller.fit(images, labels, batch_size=BATCH, verbose=0)
     assert [lesson.visits.numpy() for lesson in distiller.lessons] == [1, 2]
