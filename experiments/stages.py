@@ -118,8 +118,8 @@ class Chain:
         done = self.root.glob(f"{procedure}-*/done.json")
         for path in sorted(done, key=lambda p: p.stat().st_mtime, reverse=True):
             stage = _read(procedure, RunDir(path.parent))
-            fits = _fits(stage.fields, fields) and _fits(stage.inputs, inputs)
-            if fits and stage.made is not None:
+            wanted = fits(stage.fields, fields) and fits(stage.inputs, inputs)
+            if wanted and stage.made is not None:
                 return stage
         return None
 
@@ -139,7 +139,8 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _fits(had: Fields, wanted: Fields) -> bool:
+def fits(had: Fields, wanted: Fields) -> bool:
+    """Returns whether settings, as a step's file has them, are those wanted."""
     plain = json.loads(json.dumps(dict(wanted)))
     return all(had.get(name) == value for name, value in plain.items())
 

@@ -135,9 +135,11 @@ _UNCHANGING_OPERATORS = {"cast", "identity", "reshape", "stop_gradient"}
 
 def _moves_alone(layer: keras.layers.Layer) -> bool:
     """Returns whether a layer hands values on as they are."""
-    operator = getattr(layer, "symbol", "") in _UNCHANGING_OPERATORS
-    plain = isinstance(layer, _UNCHANGING) or _activation(layer) == "linear_alone"
-    return operator or plain
+    return (
+        isinstance(layer, _UNCHANGING)
+        or _activation(layer) == "linear_alone"
+        or getattr(layer, "symbol", "") in _UNCHANGING_OPERATORS
+    )
 
 
 def _is_softmax(layer: keras.layers.Layer) -> bool:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from experiments.benchmarks.table import markdown_of
 from experiments.parsimonies.studies import MADE, Study
-from experiments.stages import Stage
+from experiments.stages import Stage, fits
 
 SAME_IMAGES = "with the same --dataset, --num_valid and --num_train"
 
@@ -68,9 +68,9 @@ def finished(
         **fields: Settings that the step must have; others may be any.
     """
     for step in study.chain.all():
-        same = all(step.fields.get(name) == value for name, value in fields.items())
-        training = training_of(study, step)
-        if step.procedure == procedure and same and training is not None:
+        if step.procedure != procedure or not fits(step.fields, fields):
+            continue
+        if (training := training_of(study, step)) is not None:
             yield training, step.made or {}
 
 

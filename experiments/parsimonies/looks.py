@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -122,15 +121,10 @@ def evaluate_clusters(study: Study) -> None:
     header += ["within", "between"]
     rows = [
         [name_of(stage), str(stage.fields["seed"]), *map(_text, line)]
-        for stage, made in finished(study, "evaluate_clusters", **_settled(fields))
+        for stage, made in finished(study, "evaluate_clusters", **fields)
         for line in made["lines"]
     ]
     show(study, "clusters.md", "Clusters and classes", header, rows)
-
-
-def _settled(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings of a step as its file has them."""
-    return json.loads(json.dumps(dict(fields)))
 
 
 def _text(value: Any) -> str:

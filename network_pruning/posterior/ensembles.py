@@ -25,7 +25,7 @@ class Ensemble(tf.Module):
         name: Of the images.
         every: Steps of the chain from one draw that counts to the next.
         trace: (step, NLL of the draw, NLL of the mean so far), in nats, for each that
-            counted; empty without labels.
+            counted; empty without labels, and no part of TensorFlow's checkpoints.
     """
 
     def __init__(
