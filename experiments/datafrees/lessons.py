@@ -93,7 +93,7 @@ def distil(
     import models
 
     real, teacher = found.find_taught(config, chain, load, build)
-    data, source = lesson_images(config, chain, load, teacher.mark)
+    data, source = lesson_images(config, chain, load, teacher, real.multi_label)
     found.check_fit("dataset", data, teacher.network)
     model = config.student_model or found.usual_student(
         str(teacher.fields.get("model", config.get("model")))
@@ -137,11 +137,25 @@ def distil(
 
 
 def lesson_images(
-    config: DatafreeConfig, chain: Chain, load: found.Load, mark: str
+    config: DatafreeConfig,
+    chain: Chain,
+    load: found.Load,
+    teacher: found.Teacher,
+    many: bool,
 ) -> tuple[Any, str]:
-    """Returns what a student learns from, and its name."""
+    """Returns what a student learns from, and its name.
+
+    Args:
+        config: Names it.
+        chain: Where reconstructed images may lie.
+        load: Of real data.
+        teacher: Whose images they are.
+        many: Whether an image has any number of attributes.
+    """
     if config.dataset is None or found.is_reconstructed(config.dataset):
-        images, folder = found.find_images(config, chain, mark)
+        images, folder = found.find_images(config, chain, teacher.mark)
+        if many:
+            images = images.with_attributes(teacher.network)
         return images, folder.name
     return found.load_real(config.dataset, config, load), config.dataset
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+import tf_keras as keras
+
+from network_pruning.evaluation.predict import predict_logits
 
 VALID_SHARE = 10
 """One image of so many validates."""
@@ -23,10 +27,10 @@ class Reconstructed:
         name, num_classes, input_shape, fingerprint, in_memory, multi_label: See
             `types.Dataset`.
         x_train, y_train, x_valid, y_valid: Arrays; every class has its share of both.
+            Labels are [n], or [n, attributes] where `multi_label`.
     """
 
     in_memory = True
-    multi_label = False
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class Reconstructed:
             num_classes: How many.
             name: For titles and messages.
         """
-        self.name, self.num_classes = name, num_classes
+        self.name, self.num_classes, self.multi_label = name, num_classes, False
         self.input_shape: tuple[int, int, int] = images.shape[1:]
         last = _last_of_each(labels)
         self.x_train, self.y_train = images[~last], labels[~last]
@@ -52,6 +56,22 @@ class Reconstructed:
         digest.update(np.ascontiguousarray(images).tobytes())
         digest.update(labels.astype("<i8").tobytes())
         self.fingerprint = digest.hexdigest()
+
+    def with_attributes(self, network: keras.Model) -> Reconstructed:
+        """Returns the same images, labelled by the attributes a network sees in them.
+
+        The class an image aims at is one attribute, and says nothing of the others.
+
+        Args:
+            network: Images -> logits [n, attributes]; what is above 0 is present.
+        """
+        seen = copy.copy(self)
+        seen.multi_label = True
+        seen.y_train, seen.y_valid = (
+            (predict_logits(network, images) > 0).astype(np.int64)
+            for images in (self.x_train, self.x_valid)
+        )
+        return seen
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in {"x_test", "y_test"}:

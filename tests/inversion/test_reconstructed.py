@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from network_pruning.inversion.reconstructed import Reconstructed
 from network_pruning.types import Dataset
@@ -73,3 +74,22 @@ def test_it_has_what_a_dataset_has(data):
     named = [n for n in Dataset.__annotations__ if n not in {"x_test", "y_test"}]
     assert all(hasattr(data, name) for name in named)
     assert (data.in_memory, data.multi_label, data.num_classes) == (True, False, 3)
+
+
+def test_attributes_are_what_a_network_sees(data):
+    halves = keras.Sequential([
+        keras.Input((2, 2, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(2),
+    ])
+    kernel = np.zeros((4, 2), np.float32)
+    kernel[0] = [1.0, -1.0]
+    halves.set_weights([kernel, np.array([-120.0, 60.0], np.float32)])
+    seen = data.with_attributes(halves)
+    assert seen.multi_label and not data.multi_label
+    for split in ("train", "valid"):
+        first = getattr(seen, f"x_{split}")[:, 0, 0, 0]
+        present = np.stack([first > 120, first < 60], axis=1)
+        np.testing.assert_array_equal(getattr(seen, f"y_{split}"), present)
+        assert next(iter(seen.batches(split, 5)))[1].shape == (5, 2)
+    assert data.y_train.ndim == 1
