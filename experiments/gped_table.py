@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from experiments import grids, ledger
 from experiments.gpeds import tables
 from experiments.gpeds.config import GpedConfig
+from experiments.gpeds.settings import FULL, Setting
 from experiments.gpeds.words import TELLING
 from network_pruning import cli
 from network_pruning.flags import (
@@ -39,7 +40,7 @@ Fill the published tables of posterior distillation, chain by chain.
   python -m experiments.gped_table --rows=fc-60k-0,fc-10k-15 --seeds=0,1,2
   python -m experiments.gped_table --rows=fc-60k-0 --student_dropout=0.5
   python -m experiments.gped_table --rows=fc-60k-15 --targets=both,dirichlet \\
-    --ood=fashion,path/to/notmnist
+    --ood=fashion,path/to/notmnist --thin=10
   python -m experiments.gped_table --procedure=publish
 
 Stop it at any moment and type the same command: it goes on. Several processes may work
@@ -65,7 +66,12 @@ class TableConfig:
         "What students learn: predictive, entropy; both and dirichlet (EnD2), which "
         "--ood needs.",
     )
-    iterations: int = flag(tables.FULL, "Steps of each chain; the published are 1e6.")
+    iterations: int = flag(FULL, "Steps of each chain; the published are 1e6.")
+    thin: int | None = flag(
+        None,
+        "Steps from one lesson of a student to the next; by default 10 of those of "
+        "the entropy, 100 of others.",
+    )
     student_dropout: float = flag(
         0.0, "Dropout rate of the students; the published ones of fc have .5."
     )
@@ -102,7 +108,7 @@ class TableConfig:
                 "uncertainty"
             )
         check_seeds(self.seeds)
-        check_above(fields_of(self, "iterations"))
+        check_above(fields_of(self, "iterations", "thin"))
         check_share(fields_of(self, "student_dropout"), high=")")
 
     def chains(self) -> list[tuple[str, GpedConfig]]:
@@ -112,8 +118,8 @@ class TableConfig:
         ]
 
     def _chain(self, row: str, seed: int) -> GpedConfig:
-        ours = self.targets, self.iterations, seed, self.output_dir
-        return tables.chain_of(row, *ours, self.student_dropout, self.ood)
+        how = Setting(self.iterations, self.student_dropout, self.thin or 0)
+        return tables.chain_of(row, self.targets, how, seed, self.output_dir, self.ood)
 
 
 def check(config: TableConfig) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from experiments.gpeds.config import ITERATIONS, GpedConfig
+from experiments.gpeds.config import GpedConfig
+from experiments.gpeds.settings import FULL, Setting, setting_of
 from experiments.ledger import LedgerRow
 from experiments.published import FOLDER
 from network_pruning.evaluation.metrics import per_seed
@@ -24,7 +25,6 @@ METRICS = (
     TEACHER,
     *(f"{column} {word}" for column in COLUMNS.values() for word in ESTIMATORS),
 )
-FULL = ITERATIONS["full"]
 Published = Mapping[tuple[str, str], tuple[str, str]]
 """(Row, metric) -> value, and where it comes from."""
 
@@ -39,7 +39,7 @@ class Cell:
         metric: One of `METRICS`, in nats.
         seed: Of the chain.
         value: The number.
-        dropout: Of the students.
+        dropout, thin: See `Setting`.
     """
 
     row: str
@@ -48,11 +48,22 @@ class Cell:
     seed: int
     value: float
     dropout: float = 0.0
+    thin: int = 0
 
     @property
-    def key(self) -> tuple[str, int, float, str, int]:
+    def group(self) -> Group:
+        """What it is about, whatever the seed."""
+        setting = Setting(self.iterations, self.dropout, self.thin)
+        return self.row, setting, self.metric
+
+    @property
+    def key(self) -> tuple[str, Setting, str, int]:
         """What it is about."""
-        return self.row, self.iterations, self.dropout, self.metric, self.seed
+        return *self.group, self.seed
+
+
+Group = tuple[str, Setting, str]
+"""Row, setting, metric."""
 
 
 def read_published() -> Published:
@@ -72,10 +83,9 @@ def row_names() -> list[str]:
 def chain_of(
     row: str,
     targets: Sequence[str],
-    iterations: int,
+    setting: Setting,
     seed: int,
     output_dir: str,
-    student_dropout: float = 0.0,
     ood: Sequence[str] = (),
 ) -> GpedConfig:
     """Returns the chain of a row: students of the base size, nothing held out.
@@ -83,10 +93,9 @@ def chain_of(
     Args:
         row: One of `row_names`.
         targets: What students learn on it, under both estimators.
-        iterations: Its steps.
+        setting: Its length, and how they learn.
         seed: Of everything.
         output_dir: Folder of all runs.
-        student_dropout: Rate of the students.
         ood: Strangers that are watched from its first step.
     """
     model, images, mask = row.split("-")
@@ -97,7 +106,7 @@ def chain_of(
     teacher: Any = MODELS[model]
     return GpedConfig(
         preset="full",
-        iterations=None if iterations == FULL else iterations,
+        iterations=None if setting.iterations == FULL else setting.iterations,
         dataset=dataset,
         teacher=teacher,
         target=tuple(targets),
@@ -105,7 +114,8 @@ def chain_of(
         mask_size=int(mask),
         num_training_samples=None if count == whole else 1_000 * count,
         num_valid=0,
-        student_dropout=student_dropout,
+        student_dropout=setting.dropout,
+        thin=setting.thin or None,
         ood=tuple(ood),
         seed=seed,
         output_dir=output_dir,
@@ -130,8 +140,9 @@ def cells_of(row: str, chain: GpedConfig, measured: Iterable[Any]) -> list[Cell]
             continue
         value = one.nll if target == "predictive" else one.entropy_mae
         found[f"{COLUMNS[target]} {estimator}"] = value
+    how = setting_of(chain)
     return [
-        Cell(row, chain.steps, metric, chain.seed, value, chain.student_dropout)
+        Cell(row, how.iterations, metric, chain.seed, value, how.dropout, how.thin)
         for metric, value in found.items()
     ]
 
@@ -144,7 +155,7 @@ def is_known(cells: Mapping[Any, Cell], row: str, chain: GpedConfig) -> bool:
         row: Of the chain.
         chain: Its settings.
     """
-    which = row, chain.steps, chain.student_dropout
+    which = row, setting_of(chain)
     metrics = [TEACHER] + [
         f"{COLUMNS[target]} {word}"
         for target in chain.target
@@ -169,39 +180,35 @@ def markdown(cells: Sequence[Cell], date: str) -> str:
         "students learn from the last draw; uo: from the mean over draws of each case. "
         "Students have the base size and the dropout that is said (the published ones "
         "of fc .5); those of the mean learn every 100 steps, those of the entropy "
-        "every 10, on one chain. Nothing was chosen on any split. Chains shorter than "
-        "the published 1,000,000 steps are said to be.",
+        "every 10, or all as it is said, on one chain. Nothing was chosen on any "
+        "split. Chains shorter than the published 1,000,000 steps are said to be.",
         "",
-        f"| row | steps | dropout | seeds | {' | '.join(METRICS)} |",
-        "|---|---:|---:|---|" + "---:|" * len(METRICS),
+        f"| row | steps | dropout | lessons | seeds | {' | '.join(METRICS)} |",
+        "|---|---:|---:|---|---|" + "---:|" * len(METRICS),
     ]
     published, groups = read_published(), grouped(cells)
-    for which in sorted({key[:3] for key in groups}):
-        row, iterations, dropout = which
-        some = {metric: groups.get((*which, metric), {}) for metric in METRICS}
+    for row, setting in sorted({key[:2] for key in groups}):
+        some = {metric: groups.get((row, setting, metric), {}) for metric in METRICS}
         seeds = sorted({seed for values in some.values() for seed in values})
         words = [
             shown(list(values.values()), published[row, metric][0])
             for metric, values in some.items()
         ]
-        length = f"{iterations:,}" + ("" if iterations >= FULL else " (short)")
+        steps = setting.iterations
+        length = f"{steps:,}" + ("" if steps >= FULL else " (short)")
+        lessons = f"every {setting.thin}" if setting.thin else "usual"
         lines.append(
-            f"| {row} | {length} | {dropout:g} | {' '.join(map(str, seeds))} | "
-            f"{' | '.join(words)} |"
+            f"| {row} | {length} | {setting.dropout:g} | {lessons} | "
+            f"{' '.join(map(str, seeds))} | {' | '.join(words)} |"
         )
     return "\n".join([*lines, ""])
 
 
-Key = tuple[str, int, float, str]
-"""Row, iterations, dropout, metric."""
-
-
-def grouped(cells: Iterable[Cell]) -> dict[Key, dict[int, float]]:
+def grouped(cells: Iterable[Cell]) -> dict[Group, dict[int, float]]:
     """Returns what cells are about -> value by seed."""
-    groups: dict[Key, dict[int, float]] = {}
+    groups: dict[Group, dict[int, float]] = {}
     for cell in cells:
-        key = cell.row, cell.iterations, cell.dropout, cell.metric
-        groups.setdefault(key, {})[cell.seed] = cell.value
+        groups.setdefault(cell.group, {})[cell.seed] = cell.value
     return groups
 
 
@@ -221,17 +228,6 @@ def shown(values: Sequence[float], published: str, places: int = 4) -> str:
     return f"{ours} / {published}" if published else ours
 
 
-def length(iterations: int, dropout: float) -> str:
-    """Returns the ledger's name of chains of a length and a dropout of students."""
-    return f"{iterations} steps" + (f", dropout {dropout:g}" if dropout else "")
-
-
-def length_flags(iterations: int, dropout: float) -> str:
-    """Returns the flags that say `length`, each after a blank."""
-    flags = "" if iterations == FULL else f" --iterations={iterations}"
-    return flags + (f" --student_dropout={dropout:g}" if dropout else "")
-
-
 def ledger_lines(cells: Iterable[Cell], date: str) -> list[LedgerRow]:
     """Returns a line for each mean there is, and for each published number.
 
@@ -241,7 +237,7 @@ def ledger_lines(cells: Iterable[Cell], date: str) -> list[LedgerRow]:
     """
     groups, published = grouped(cells), read_published()
     known = {(key[0], key[-1]) for key in groups}
-    missing = [(row, FULL, 0.0, metric) for row, metric in published]
+    missing = [(row, Setting(), metric) for row, metric in published]
     keys = [*groups, *(key for key in missing if (key[0], key[-1]) not in known)]
     return [
         _line(key, list(groups.get(key, {}).items()), published[key[0], key[-1]], date)
@@ -250,16 +246,16 @@ def ledger_lines(cells: Iterable[Cell], date: str) -> list[LedgerRow]:
 
 
 def _line(
-    key: Key,
+    group: Group,
     found: Sequence[tuple[int, float]],
     published: tuple[str, str],
     date: str,
 ) -> LedgerRow:
-    row, iterations, dropout, metric = key
+    row, setting, metric = group
     seeds, values = [seed for seed, _ in found], [value for _, value in found]
     return LedgerRow(
         system="gped",
-        table=length(iterations, dropout),
+        table=setting.name,
         row=row,
         metric=metric,
         published=published[0],
@@ -267,7 +263,7 @@ def _line(
         ours_mean=f"{fmean(values):.5f}" if values else "",
         ours_sd=f"{float(per_seed(values)[1]):.5f}" if len(values) > 1 else "",
         seeds=" ".join(map(str, sorted(seeds))),
-        command=f"{COMMAND} --rows={row}{length_flags(iterations, dropout)}",
+        command=f"{COMMAND} --rows={row}{setting.flags}",
         date=date if values else "",
         verdict=verdict(values, float(published[0])),
     )

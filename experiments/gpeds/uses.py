@@ -17,7 +17,8 @@ from experiments.benchmarks.table import markdown_of
 from experiments.gpeds import calibration, distill, strangers
 from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.rows import Row
-from experiments.gpeds.tables import COMMAND, FULL, length, length_flags, shown
+from experiments.gpeds.settings import FULL, Setting, setting_of
+from experiments.gpeds.tables import COMMAND, shown
 from experiments.gpeds.words import TELLING, stranger_name
 from experiments.ledger import NEVER, LedgerRow
 from experiments.published import FOLDER
@@ -50,13 +51,13 @@ class Use:
 
     Attributes:
         row: Model, training images and side of the missing square, as in fc-60k-15.
-        iterations: Steps of the chain.
-        dropout: Of the students.
+        iterations, dropout: See `Setting`.
         images: test, or the strangers by name.
         contender: ensemble, `LABELS` with the estimator, or a baseline.
         measure: NLL, entropy MAE (nats), nDCG@20 or AUROC and of which uncertainty.
         seed: Of the chain.
         value: The number.
+        thin: See `Setting`.
     """
 
     row: str
@@ -67,23 +68,22 @@ class Use:
     measure: str
     seed: int
     value: float
+    thin: int = 0
 
     @property
     def group(self) -> Group:
         """What it is about, whatever the seed."""
-        return (
-            *(self.row, self.iterations, self.dropout),
-            *(self.images, self.contender, self.measure),
-        )
+        setting = Setting(self.iterations, self.dropout, self.thin)
+        return self.row, setting, self.images, self.contender, self.measure
 
     @property
-    def key(self) -> tuple[str, int, float, str, str, str, int]:
+    def key(self) -> tuple[str, Setting, str, str, str, int]:
         """What it is about."""
         return *self.group, self.seed
 
 
-Group = tuple[str, int, float, str, str, str]
-"""Row, iterations, dropout, images, contender, measure."""
+Group = tuple[str, Setting, str, str, str]
+"""Row, setting, images, contender, measure."""
 
 
 def read_published() -> Published:
@@ -110,9 +110,10 @@ def uses_of(row: str, chain: GpedConfig) -> list[Use]:
         return []
     walked = RunDir(distill.folder_of(chain))
     found, ranked = map(RunDir, told)
-    which = row, chain.steps, chain.student_dropout
+    how = setting_of(chain)
+    which = row, how.iterations, how.dropout
     return [
-        Use(*which, images, contender, measure, chain.seed, value)
+        Use(*which, images, contender, measure, chain.seed, value, how.thin)
         for images, contender, measure, value in [
             *_predicted(walked, found),
             *_ranked(ranked),
@@ -152,7 +153,7 @@ def is_known(uses: Mapping[Any, Use], row: str, chain: GpedConfig) -> bool:
         row: Of the chain.
         chain: Its settings.
     """
-    which = row, chain.steps, chain.student_dropout
+    which = row, setting_of(chain)
     contenders = [CHAIN] + [
         f"{LABELS[target]} {word}"
         for target in chain.target
@@ -209,15 +210,14 @@ def markdown(uses: Sequence[Use], date: str) -> str:
         "",
     ]
     groups, published = grouped(uses), read_published()
-    for chain in dict.fromkeys(key[:3] for key in sorted(groups)):
-        row, iterations, dropout = chain
-        seeds = sorted({use.seed for use in uses if use.group[:3] == chain})
-        lines += [
-            f"## {row}, {iterations:,} steps, dropout {dropout:g}, "
-            f"seeds {' '.join(map(str, seeds))}",
-            "",
-        ]
-        here = {key[3:]: values for key, values in groups.items() if key[:3] == chain}
+    for chain in sorted({key[:2] for key in groups}):
+        row, setting = chain
+        seeds = sorted({use.seed for use in uses if use.group[:2] == chain})
+        title = [f"{row}, {setting.iterations:,} steps, dropout {setting.dropout:g}"]
+        title += [f"a lesson every {setting.thin}"] if setting.thin else []
+        title += [f"seeds {' '.join(map(str, seeds))}"]
+        lines += [f"## {', '.join(title)}", ""]
+        here = {key[2:]: values for key, values in groups.items() if key[:2] == chain}
         others = sorted({key[0] for key in here} - {INSIDE})
         for images in (INSIDE, *others):
             lines += [*_table(row, images, here, published), ""]
@@ -266,8 +266,10 @@ def ledger_lines(uses: Iterable[Use], date: str) -> list[LedgerRow]:
         date: Of today.
     """
     groups, published = grouped(uses), read_published()
-    known = {(key[0], *key[3:]) for key in groups if key[1] == FULL}
-    missing = [(key[0], FULL, 0.0, *key[1:]) for key in published if key not in known]
+    known = {(key[0], *key[2:]) for key in groups if key[1].iterations == FULL}
+    missing: list[Group] = [
+        (key[0], Setting(), *key[1:]) for key in published if key not in known
+    ]
     return [
         _line(key, groups.get(key, {}), published, date) for key in [*groups, *missing]
     ]
@@ -276,7 +278,7 @@ def ledger_lines(uses: Iterable[Use], date: str) -> list[LedgerRow]:
 def _line(
     key: Group, found: Mapping[int, float], published: Published, date: str
 ) -> LedgerRow:
-    row, iterations, dropout, images, contender, measure = key
+    row, setting, images, contender, measure = key
     values = list(found.values())
     value, provenance = published.get((row, images, contender, measure), ("", NEVER))
     strangers = [images]
@@ -286,7 +288,7 @@ def _line(
     named = ",".join(FOLDERS.get(name, name) for name in strangers)
     return LedgerRow(
         system="gped",
-        table=length(iterations, dropout),
+        table=setting.name,
         row=row,
         metric=f"{images}: {measure}, {contender}",
         published=value,
@@ -295,7 +297,7 @@ def _line(
         ours_sd=f"{float(per_seed(values)[1]):.5f}" if len(values) > 1 else "",
         seeds=" ".join(map(str, sorted(found))),
         command=f"{COMMAND} --rows={row} --targets={','.join(TELLING)} "
-        f"--ood={named}{length_flags(iterations, dropout)}",
+        f"--ood={named}{setting.flags}",
         date=date if values else "",
         verdict=verdict(contender, measure, values, value),
     )

@@ -14,6 +14,7 @@ from experiments import gped_table, grids, ledger
 from experiments.gped_table import TableConfig
 from experiments.gpeds import strangers, tables, uses
 from experiments.gpeds.config import GpedConfig
+from experiments.gpeds.settings import FULL, Setting, setting_of
 from network_pruning import cli
 from network_pruning.runs import RunDir
 
@@ -41,19 +42,24 @@ def test_published_numbers_are_those_of_the_tables():
 
 
 def test_a_row_is_a_chain():
-    chain = tables.chain_of("fc-60k-0", ("predictive",), 500_000, 0, "results")
+    chain = tables.chain_of("fc-60k-0", ("predictive",), Setting(500_000), 0, "results")
     assert chain == GpedConfig(
         preset="full",
         iterations=500_000,
         estimator=("us", "uo"),
         num_valid=0,
     )
-    small = tables.chain_of("cnn-10k-15", tables.TARGETS, tables.FULL, 2, "r")
+    often = Setting(iterations=2_000_000, dropout=0.5, thin=10)
+    taught = tables.chain_of("fc-60k-0", ("predictive",), often, 0, "results")
+    assert setting_of(taught) == often
+    assert often.name == "2000000 steps, dropout 0.5, a lesson every 10"
+    assert often.flags == " --iterations=2000000 --student_dropout=0.5 --thin=10"
+    small = tables.chain_of("cnn-10k-15", tables.TARGETS, Setting(), 2, "r")
     assert (small.steps, small.num_training_samples, small.mask_size) == (
         *(1_000_000, 10_000),
         15,
     )
-    cifar = tables.chain_of("cifar-20k-0", tables.TARGETS, tables.FULL, 2, "r")
+    cifar = tables.chain_of("cifar-20k-0", tables.TARGETS, Setting(), 2, "r")
     assert (cifar.dataset, cifar.eta) == ("cifar10", 2e-6)
 
 
@@ -63,6 +69,7 @@ def test_flags_are_judged():
         ("--targets=variance", "targets: got variance, expected some of"),
         ("--seeds=0,0", "seeds: got 0,0, expected different whole numbers"),
         ("--iterations=0", "iterations: got 0"),
+        ("--thin=0", "thin: got 0"),
         ("--student_dropout=1", "student_dropout: got 1.0, expected a share in"),
         ("--ood=fashion", "targets: got predictive,entropy with --ood, expected both"),
         ("--targets=both", "targets: got both without --ood, expected both of them"),
@@ -73,7 +80,7 @@ def test_flags_are_judged():
 
 def test_means_are_held_against_the_published_numbers():
     def cell(metric, seed, value):
-        return tables.Cell("fc-60k-0", tables.FULL, metric, seed, value)
+        return tables.Cell("fc-60k-0", FULL, metric, seed, value)
 
     cells = [
         *(cell("teacher NLL", 0, 0.0524), cell("teacher NLL", 1, 0.0522)),
@@ -81,6 +88,7 @@ def test_means_are_held_against_the_published_numbers():
     ]
     cells.append(dataclasses.replace(cells[0], iterations=500))
     cells.append(dataclasses.replace(cells[2], dropout=0.5, value=0.08))
+    cells.append(dataclasses.replace(cells[2], thin=10, value=0.07))
     lines = {
         (line.table, line.row, line.metric): line
         for line in tables.ledger_lines(cells, "2026-01-02")
@@ -99,14 +107,20 @@ def test_means_are_held_against_the_published_numbers():
     dropped = lines["1000000 steps, dropout 0.5", "fc-60k-0", "student NLL us"]
     assert dropped.command.endswith("--rows=fc-60k-0 --student_dropout=0.5")
     assert (dropped.verdict, dropped.ours_mean) == ("met", "0.08000")
-    assert len(lines) == len(tables.read_published()) + 2
+    often = lines["1000000 steps, a lesson every 10", "fc-60k-0", "student NLL us"]
+    assert often.command.endswith("--rows=fc-60k-0 --thin=10")
+    assert len(lines) == len(tables.read_published()) + 3
     page = tables.markdown(cells, "2026-01-02")
+    assert "| 1,000,000 | 0 | every 10 | 0 | - / 0.052 | 0.0700 / 0.082 |" in page
     assert (
-        "| fc-60k-0 | 1,000,000 | 0 | 0 1 | 0.0523 ± 0.0001 / 0.052 | 0.0900 / 0.082 | "
-        "- / 0.054 | - / 0.020 | 0.0100 / 0.016 |"
+        "| fc-60k-0 | 1,000,000 | 0 | usual | 0 1 | 0.0523 ± 0.0001 / 0.052 | "
+        "0.0900 / 0.082 | - / 0.054 | - / 0.020 | 0.0100 / 0.016 |"
     ) in page
-    assert "| fc-60k-0 | 500 (short) | 0 | 0 | 0.0524 / 0.052 |" in page
-    assert "| fc-60k-0 | 1,000,000 | 0.5 | 0 | - / 0.052 | 0.0800 / 0.082 |" in page
+    assert "| fc-60k-0 | 500 (short) | 0 | usual | 0 | 0.0524 / 0.052 |" in page
+    assert (
+        "| fc-60k-0 | 1,000,000 | 0.5 | usual | 0 | - / 0.052 | 0.0800 / 0.082 |"
+        in page
+    )
 
 
 def test_cells_of_older_versions_have_no_dropout():
@@ -161,7 +175,7 @@ def test_a_table_fills_and_is_not_filled_again(tmp_path, monkeypatch):
     references = RunDir(tmp_path / "references")
     kept = references.read_text(gped_table.CELLS)
     assert kept.count("\n") == 1 + len(tables.METRICS)
-    assert "| fc-10k-0 | 120 (short) | 0 | 0 |" in references.read_text(
+    assert "| fc-10k-0 | 120 (short) | 0 | usual | 0 |" in references.read_text(
         "posterior_mnist.md"
     )
     lines = [line for line in ledger.read(references) if line.verdict != "not run"]
@@ -197,7 +211,7 @@ def test_contenders_are_called_as_the_published_ones():
 
 def a_use(**changes):
     use = uses.Use(
-        *("fc-60k-15", tables.FULL, 0.0, "notmnist", "student us"),
+        *("fc-60k-15", FULL, 0.0, "notmnist", "student us"),
         *("AUROC total", 0, 0.7361),
     )
     return dataclasses.replace(use, **changes)
@@ -274,7 +288,7 @@ def test_strangers_are_found_on_a_row_and_not_again(tmp_path, monkeypatch):
     assert len(found) == len([1 for use in used.values() if use.images != "test"])
     for one in found:
         where = "elsewhere", uses.label_of(one.contender), f"AUROC {one.kind}", 0
-        assert used[("fc-10k-0", 120, 0.0, *where)].value == one.auroc
+        assert used[("fc-10k-0", Setting(120), *where)].value == one.auroc
     told = {(use.contender, use.measure) for use in used.values()}
     assert {("student us", uses.MAE), ("EnD2 uo", "nDCG@20 knowledge")} <= told
     assert ("EnD2 us", uses.MAE) in told
