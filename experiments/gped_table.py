@@ -21,13 +21,8 @@ from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.settings import FULL, Setting
 from experiments.gpeds.words import TELLING
 from network_pruning import cli
-from network_pruning.flags import (
-    check_above,
-    check_seeds,
-    check_share,
-    fields_of,
-    flag,
-)
+from network_pruning.flags import check_seeds, fields_of, flag
+from network_pruning.ranges import check_above, check_share
 from network_pruning.runs import RunDir
 
 if TYPE_CHECKING:

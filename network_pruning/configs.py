@@ -27,21 +27,19 @@ from network_pruning.flags import (
     OF_SGD,
     OF_SHIFTS,
     Meant,
-    check_above,
-    check_from,
     check_id,
     check_image_size,
     check_input_range,
     check_meant_for,
     check_momentum,
     check_seeds,
-    check_share,
     fields_of,
     flag,
     is_model_file,
     words,
 )
 from network_pruning.milestones import fall_epoch
+from network_pruning.ranges import check_above, check_from, check_share
 from network_pruning.tf_config import check_tf_config
 from network_pruning.types import Augmentation
 

@@ -1,4 +1,4 @@
-"""Fields that become flags, and the checks that several configs share.
+"""Fields that become flags, and what several configs judge alike.
 
 A config is a frozen dataclass: its fields are the flags of a command (`cli.run`), its
 `__post_init__` judges their values before TensorFlow loads.
@@ -10,11 +10,10 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
-Values = Mapping[str, Any]
 Meant = Mapping[str, tuple[str, set[str]]]
 """Flag -> the flag and its values without which it would do nothing."""
 OF_SGD: Meant = {name: ("optimizer", {"sgd"}) for name in ("momentum", "nesterov")}
@@ -58,62 +57,9 @@ def words(value: Any) -> str:
 
 
 def fields_of(config: Any, *names: str) -> dict[str, Any]:
-    """Returns some fields of a config, by name."""
-    return {name: getattr(config, name) for name in names}
-
-
-def check_above(values: Values, least: float = 0) -> None:
-    """Judges numbers that must be greater than one; flags that are not given pass.
-
-    Args:
-        values: By flag; of a tuple every number is judged.
-        least: The number below all that are fit.
-
-    Raises:
-        ValueError: For the first that is not, or is not finite.
-    """
-    for name, value in _numbers(values):
-        if not least < value < math.inf:
-            raise ValueError(f"{name}: got {value}, expected a number above {least}")
-
-
-def check_from(values: Values, least: float = 0) -> None:
-    """Judges numbers that must be no smaller than one; flags that are not given pass.
-
-    Args:
-        values: By flag; of a tuple every number is judged.
-        least: The smallest that is fit.
-
-    Raises:
-        ValueError: For the first that is not, or is not finite.
-    """
-    for name, value in _numbers(values):
-        if not least <= value < math.inf:
-            raise ValueError(f"{name}: got {value}, expected {least} or more")
-
-
-def check_share(values: Values, low: str = "[", high: str = "]") -> None:
-    """Judges shares of a whole; flags that are not given pass.
-
-    Args:
-        values: By flag; of a tuple every number is judged.
-        low: Whether 0 is one of them: [ if so, else (.
-        high: Likewise, of 1: ] or ).
-
-    Raises:
-        ValueError: For the first that is none.
-    """
-    for name, value in _numbers(values):
-        fits = 0 < value < 1 or low == "[" and value == 0 or high == "]" and value == 1
-        if not fits:
-            raise ValueError(f"{name}: got {value}, expected a share in {low}0,1{high}")
-
-
-def _numbers(values: Values) -> Iterator[tuple[str, float]]:
-    for name, value in values.items():
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is not None:
-                yield name, number
+    """Returns those of some fields of a config that are given, by name."""
+    values = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def check_seeds(seeds: tuple[int, ...], flag: str = "seeds") -> None:

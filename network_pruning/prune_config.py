@@ -9,16 +9,14 @@ from typing import Literal
 from network_pruning.flags import (
     OF_SGD,
     OF_SHIFTS,
-    check_above,
-    check_from,
     check_id,
     check_meant_for,
     check_momentum,
-    check_share,
     fields_of,
     flag,
 )
 from network_pruning.network_config import NetworkConfig
+from network_pruning.ranges import check_above, check_from, check_share
 from network_pruning.types import Augmentation
 
 COSTS = ("params", "macs", "bytes", "latency")

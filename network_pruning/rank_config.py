@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from network_pruning.flags import check_above, check_from, fields_of, flag
+from network_pruning.flags import fields_of, flag
 from network_pruning.network_config import NetworkConfig
+from network_pruning.ranges import check_above, check_from
 
 
 @dataclass(frozen=True)

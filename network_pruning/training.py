@@ -22,7 +22,7 @@ from network_pruning import losses
 from network_pruning.augmentation import Augment, batch_seeds
 from network_pruning.classifiers import check_not_sigmoid, ends_in_softmax
 from network_pruning.optimizers import decaying
-from network_pruning.types import number
+from network_pruning.ranges import check_from
 
 AfterUpdate = Callable[[keras.Model], None]
 Judge = Callable[[], tuple[tf.Tensor, dict[str, tf.Tensor]]]
@@ -69,8 +69,7 @@ class Trainer(keras.Model):
             ValueError: If the network ends in a sigmoid, or the decay is no number.
         """
         check_not_sigmoid(network)
-        if not 0 <= number(l2_decay) < float("inf"):
-            raise ValueError(f"l2_decay: got {l2_decay!r}, expected a number from 0")
+        check_from({"l2_decay": l2_decay})
         super().__init__(name="trainer")
         self.network = network
         self.l2_decay = l2_decay

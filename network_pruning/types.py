@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -23,11 +21,6 @@ Augmentation = Literal["none", "shift", "flip_shift", "affine"]
 """Change of training images, drawn anew each time; see augmentation.make_augment."""
 
 SPLITS = ("train", "valid", "test")
-
-
-def number(value: Any) -> float:
-    """Returns a real number as a float, and nan, which no range holds, for the rest."""
-    return float(value) if isinstance(value, numbers.Real) else math.nan
 
 
 @runtime_checkable

@@ -23,6 +23,7 @@ ARITHMETIC = (
     "network_pruning.pruning.masks",
     "network_pruning.pruning.removals",
     "network_pruning.pruning.shapley",
+    "network_pruning.ranges",
     "network_pruning.evaluation.metrics",
     "network_pruning.evaluation.rows",
     "network_pruning.evaluation.tables",

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from network_pruning.configs import K_VALS
-from network_pruning.flags import check_from, fields_of, flag
+from network_pruning.flags import fields_of, flag
 from network_pruning.pruning.masks import check_sparsity
+from network_pruning.ranges import check_from
 
 SUITES = {
     "sweep": "the main job's parts: a training epoch, and all evaluations of a sweep",

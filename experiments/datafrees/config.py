@@ -15,16 +15,14 @@ from network_pruning.criterion_flags import check_criteria
 from network_pruning.flags import (
     OF_SHIFTS,
     Meant,
-    check_above,
-    check_from,
     check_id,
     check_meant_for,
     check_seeds,
-    check_share,
     fields_of,
     flag,
 )
 from network_pruning.inversion.recipe import Recipe
+from network_pruning.ranges import check_above, check_from, check_share
 from network_pruning.types import Augmentation
 
 PROCEDURES = (

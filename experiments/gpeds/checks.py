@@ -14,13 +14,8 @@ from experiments.gpeds.words import (
     THOUSANDS,
     stranger_name,
 )
-from network_pruning.flags import (
-    check_above,
-    check_from,
-    check_id,
-    check_share,
-    fields_of,
-)
+from network_pruning.flags import check_id, fields_of
+from network_pruning.ranges import check_above, check_from, check_share
 
 if TYPE_CHECKING:
     from experiments.gpeds.config import GpedConfig

@@ -12,16 +12,14 @@ from experiments.parsimonies.presets import KINDS, NUM_VALID, PRESETS, SEEDS, SE
 from network_pruning.criterion_flags import check_criteria
 from network_pruning.flags import (
     Meant,
-    check_above,
-    check_from,
     check_id,
     check_meant_for,
     check_seeds,
-    check_share,
     fields_of,
     flag,
     words,
 )
+from network_pruning.ranges import check_above, check_from, check_share
 
 TRAINING = (
     *("dataset", "network", "clustering", "init", "conv_sd", "fc_activation"),

@@ -32,6 +32,7 @@ from network_pruning.distillation.teachers import (
     check_model,
     judged,
 )
+from network_pruning.ranges import check_above, check_from, check_share
 from network_pruning.taps import call_tapped
 from network_pruning.training import (
     AfterUpdate,
@@ -42,7 +43,6 @@ from network_pruning.training import (
     is_right,
     over_whole_batch,
 )
-from network_pruning.types import number
 
 Batch = tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]
 
@@ -375,12 +375,8 @@ def _check_settings(
         raise ValueError(
             f"loss: got {loss!r}, expected one of {', '.join(SOFT_LOSSES)}"
         )
-    if not 0 < number(temperature) < float("inf"):
-        raise ValueError(f"temperature: got {temperature!r}, expected a number above 0")
-    if not 0 <= number(soft_weight) <= 1:
-        raise ValueError(
-            f"soft_weight: got {soft_weight!r}, expected a share in [0, 1]"
-        )
+    check_above({"temperature": temperature})
+    check_share({"soft_weight": soft_weight})
     known = [
         name
         for name, parameter in inspect.signature(SOFT_LOSSES[loss]).parameters.items()
@@ -392,5 +388,4 @@ def _check_settings(
                 f"{name}: no option of loss {loss!r}, expected "
                 f"{', '.join(known) or 'none'}"
             )
-        if not 0 <= number(value) < float("inf"):
-            raise ValueError(f"{name}: got {value!r}, expected a number from 0")
+        check_from({name: value})

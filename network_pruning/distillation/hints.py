@@ -15,9 +15,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.distillation.feature_losses import FEATURE_LOSSES
+from network_pruning.ranges import check_above
 from network_pruning.taps import Shape, tap_shapes
 from network_pruning.training import over_whole_batch
-from network_pruning.types import number
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,7 @@ class Hint:
                 f"loss of {self}: got {self.loss!r}, expected one of "
                 f"{', '.join(FEATURE_LOSSES)}"
             )
-        if not 0 < number(self.weight) < float("inf"):
-            raise ValueError(
-                f"weight of {self}: got {self.weight!r}, expected a number above 0"
-            )
+        check_above({f"weight of {self}": self.weight})
 
     def __str__(self) -> str:
         return f"hint {self.teacher!r} -> {self.student!r}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-import numbers
 from dataclasses import dataclass
 from typing import Literal
+
+from network_pruning.ranges import check_above, check_from, check_whole
 
 OBJECTIVES = (
     "top_layer",
@@ -79,27 +80,20 @@ class Recipe:
             raise ValueError(
                 f"weighting: got {self.weighting!r}, expected balanced or published"
             )
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(
-                f"learning_rate: got {self.learning_rate}, expected a positive number"
-            )
+        check_above({"learning_rate": self.learning_rate})
         if self.start_mean is not None and not math.isfinite(self.start_mean):
             raise ValueError(
                 f"start_mean: got {self.start_mean}, expected a finite number"
             )
-        for name in ("total_variation", "batch_norm", "start_sd"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}: got {value}, expected 0 or more")
+        check_from({"total_variation": self.total_variation})
+        check_from({"batch_norm": self.batch_norm})
+        if self.start_sd is not None:
+            check_from({"start_sd": self.start_sd})
 
 
 def _check_kinds(recipe: Recipe) -> None:
     for name, least in LEAST.items():
-        value = getattr(recipe, name)
-        if not isinstance(value, numbers.Integral) or value < least:
-            raise ValueError(
-                f"{name}: got {value!r}, expected a whole number, {least} or more"
-            )
+        check_whole({name: getattr(recipe, name)}, least)
     for name in SWITCHES:
         if not isinstance(getattr(recipe, name), bool):
             raise ValueError(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from network_pruning.inversion.parts import (
     Spectrum,
 )
 from network_pruning.inversion.tallies import Unfinished
+from network_pruning.ranges import check_whole
 from network_pruning.runs import RunDir
 from network_pruning.taps import check_layers, weighted_layers
 from network_pruning.types import Dataset
@@ -265,8 +265,7 @@ def _check_options(
 ) -> None:
     if form not in FORMS:
         raise ValueError(f"form: got {form!r}, expected one of {', '.join(FORMS)}")
-    if not isinstance(rank, numbers.Integral) or rank < 1:
-        raise ValueError(f"rank: got {rank!r}, expected a whole number, 1 or more")
+    check_whole({"rank": rank}, 1)
     for scope in spectra:
         if scope not in {"network", "pairs"}:
             raise ValueError(f"spectra: got {scope!r}, expected network or pairs")

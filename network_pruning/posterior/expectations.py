@@ -8,12 +8,13 @@ or exponential is part of reading them, as in every network here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+
+from network_pruning.ranges import check_above
 
 if TYPE_CHECKING:
     from tensorflow import Tensor
@@ -92,7 +93,7 @@ def predictive_mean(temperature: float = 1.0) -> Expectation:
     Raises:
         ValueError: If the temperature is not positive.
     """
-    _check_temperature(temperature)
+    check_above({"temperature": temperature})
 
     def target(log_probabilities: Tensor) -> Tensor:
         return tf.nn.softmax(log_probabilities / temperature)
@@ -180,7 +181,7 @@ def dirichlet(temperature: float = 2.5) -> Expectation:
     Raises:
         ValueError: If the temperature is not positive.
     """
-    _check_temperature(temperature)
+    check_above({"temperature": temperature})
 
     def target(log_probabilities: Tensor) -> Tensor:
         return tf.nn.log_softmax(log_probabilities / temperature)
@@ -296,8 +297,3 @@ def _entropy(log_probabilities: Tensor) -> Tensor:
     """Returns -sum p log p in nats [n, 1]."""
     each = tf.exp(log_probabilities) * log_probabilities
     return -tf.reduce_sum(each, axis=1, keepdims=True)
-
-
-def _check_temperature(temperature: float) -> None:
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature: got {temperature}, expected a number above 0")

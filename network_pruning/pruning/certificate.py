@@ -8,7 +8,6 @@ defect does not.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +23,7 @@ from network_pruning.pruning.layer_rules import rule_of
 from network_pruning.pruning.slices import sliced_weights
 from network_pruning.pruning.twins import NoTwin, Twins, check_twins, in_double
 from network_pruning.pruning.units import Groups, find_groups
+from network_pruning.ranges import check_whole
 from network_pruning.types import BoolArray, Masks
 
 TOLERANCE = 1e-5
@@ -224,8 +224,7 @@ def certify(
         ValueError: If a mask does not fit, the inputs are none or not the model's, or
             the batch size is no positive whole number.
     """
-    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size!r}, expected 1 or more.")
+    check_whole({"batch_size": batch_size}, 1)
     groups = find_groups(model)
     vector = groups.vector(masks)
     inputs, n = _checked_inputs(model, inputs)

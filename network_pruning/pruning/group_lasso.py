@@ -21,6 +21,7 @@ from network_pruning.pruning import masks as arithmetic
 from network_pruning.pruning.channel_ids import IntArray
 from network_pruning.pruning.layer_rules import RULES
 from network_pruning.pruning.units import UnitGroup, find_groups
+from network_pruning.ranges import check_from
 from network_pruning.types import BoolArray
 
 Rate = float | Callable[[], Any]
@@ -74,8 +75,7 @@ class GroupLasso:
         Raises:
             ValueError: If the weight is negative, or the model has no unit to cut.
         """
-        if not 0 <= weight < float("inf"):
-            raise ValueError(f"weight: got {weight}, expected a number of 0 or more")
+        check_from({"weight": weight})
         self.weight = weight
         self.groups = find_groups(model)
         if not self.groups:

@@ -207,7 +207,7 @@ def test_words_are_the_same_inside_and_outside_of_a_compiled_function():
         (lambda: sgld(1.0, prior_precision=-1.0), "prior_precision: got -1.0"),
         (lambda: sgld(1.0, noise="uniform"), "noise: got 'uniform', expected one of"),
         (lambda: sghmc(-1.0), "step_size"),
-        (lambda: sghmc(1.0, friction=0.0), r"friction: got 0.0, expected .* \(0, 1\]"),
+        (lambda: sghmc(1.0, friction=0.0), r"friction: got 0.0, expected .* \(0,1\]"),
         (lambda: cyclical_sgld(1.0, cycle=0), "cycle: got 0"),
         (lambda: cyclical_sgld(1.0, cycle=5, exploring=1.0), "exploring: got 1.0"),
         (lambda: cyclical_sgld(1.0, cycle=5, exploring=0.9), "a step at least that"),

@@ -122,7 +122,7 @@ def test_units_that_several_layers_make_live_and_die_together():
 
 
 def test_bad_settings_are_said():
-    with pytest.raises(ValueError, match="weight: got -1.0, expected a number of 0"):
+    with pytest.raises(ValueError, match="weight: got -1.0, expected 0 or more"):
         GroupLasso(network(), -1.0)
     inputs = keras.Input((3,))
     linear = keras.Model(inputs, keras.layers.Dense(2)(inputs), name="linear")

@@ -10,6 +10,7 @@ import tensorflow as tf
 from network_pruning.posterior.samplers import noise as noises
 from network_pruning.posterior.samplers import step_sizes
 from network_pruning.posterior.samplers.sampler import Sampler, stateless
+from network_pruning.ranges import check_share, check_whole
 
 if TYPE_CHECKING:
     from tensorflow import Tensor
@@ -46,10 +47,8 @@ def cyclical_sgld(
         ValueError: If a number is out of range.
     """
     step_sizes.check("step_size", step_size)
-    if cycle < 1:
-        raise ValueError(f"cycle: got {cycle}, expected at least 1 step")
-    if not 0 <= exploring < 1:
-        raise ValueError(f"exploring: got {exploring}, expected a share in [0, 1)")
+    check_whole({"cycle": cycle}, 1)
+    check_share({"exploring": exploring}, high=")")
     quiet = math.ceil(exploring * cycle - 1e-9)
     if quiet >= cycle:
         raise ValueError(

@@ -9,6 +9,7 @@ import tensorflow as tf
 from network_pruning.posterior.samplers import noise as noises
 from network_pruning.posterior.samplers import step_sizes
 from network_pruning.posterior.samplers.sampler import Sampler, size_like
+from network_pruning.ranges import check_share
 
 if TYPE_CHECKING:
     from tensorflow import Tensor
@@ -43,8 +44,7 @@ def sghmc(
         ValueError: If a number is out of range.
     """
     step_sizes.check("step_size", step_size)
-    if not 0 < friction <= 1:
-        raise ValueError(f"friction: got {friction}, expected a number in (0, 1]")
+    check_share({"friction": friction}, low="(")
 
     def init(theta: Tensors) -> Tensors:
         return [tf.zeros_like(weight) for weight in theta]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+
+from network_pruning.ranges import check_above
 
 if TYPE_CHECKING:
     from tensorflow import Tensor
@@ -55,5 +56,5 @@ def check(name: str, value: StepSize) -> None:
     Raises:
         ValueError: If it is a number that is not positive and finite.
     """
-    if not callable(value) and not 0 < value < math.inf:
-        raise ValueError(f"{name}: got {value}, expected a number above 0")
+    if not callable(value):
+        check_above({name: value})
