@@ -1,28 +1,25 @@
-"""The training step that every trainer refines, and the loop that runs it fast.
+"""The training step that every trainer refines.
 
 `Trainer` is an ordinary Keras model with its own train_step: compile and fit it as any
-other, under any tf.distribute strategy. `ResidentLoop` runs the same step over data
-that lies on the device, a whole epoch in one traced function, which is much faster for
-networks whose step is short.
+other, under any tf.distribute strategy.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
-from network_pruning.augmentation import Augment, batch_seeds
 from network_pruning.classifiers import check_not_sigmoid, ends_in_softmax
 from network_pruning.optimizers import decaying
 from network_pruning.ranges import check_from
+from network_pruning.replicas import share_of_mean, share_of_sum
 
 AfterUpdate = Callable[[keras.Model], None]
 Judge = Callable[[], tuple[tf.Tensor, dict[str, tf.Tensor]]]
@@ -321,139 +318,6 @@ def is_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(tf.cast(right, tf.float32), axis=-1)
     found = tf.argmax(logits, axis=-1, output_type=labels.dtype)
     return tf.cast(found == labels, tf.float32)
-
-
-def share_of_mean(each: tf.Tensor) -> tf.Tensor:
-    """Returns this replica's share of the mean over the global batch.
-
-    The shares of all replicas, whose gradients tf.distribute adds, sum to the mean; it
-    holds for ragged batches, which replicas split unevenly.
-
-    Args:
-        each: One value an example of this replica [n].
-    """
-    replicas = tf.distribute.get_replica_context()
-    if replicas is None or replicas.num_replicas_in_sync == 1:
-        return tf.reduce_mean(each)
-    count = tf.cast(tf.size(each), each.dtype)
-    return tf.reduce_sum(each) / replicas.all_reduce("sum", count)
-
-
-def share_of_sum(terms: list[tf.Tensor]) -> tf.Tensor:
-    """Returns this replica's share of a sum that every replica computes whole."""
-    replicas = tf.distribute.get_replica_context()
-    count = 1 if replicas is None else replicas.num_replicas_in_sync
-    return losses.total(terms) / count
-
-
-def over_whole_batch(
-    compute: Callable[..., tf.Tensor], *values: tf.Tensor
-) -> tf.Tensor:
-    """Computes values of this replica's examples that depend on the whole batch.
-
-    Every replica computes those of all examples; gradients flow back to all of them.
-
-    Args:
-        compute: Takes the values of the global batch [N, ...], returns [N].
-        *values: Of this replica's examples [n, ...].
-
-    Returns:
-        Those of this replica's examples [n].
-    """
-    replicas = tf.distribute.get_replica_context()
-    if replicas is None or replicas.num_replicas_in_sync == 1:
-        return compute(*values)
-    count = tf.shape(values[0])[0]
-    counts = replicas.all_gather(count[None], axis=0)
-    start = tf.reduce_sum(counts[: replicas.replica_id_in_sync_group])
-    each = compute(*(replicas.all_gather(value, axis=0) for value in values))
-    return each[start : start + count]
-
-
-class ResidentLoop:
-    """Runs epochs of a trainer's step in one traced function.
-
-    All examples are held as tensors; a step gathers its batch from them. For dense
-    networks the step is compiled (jit): forward, backward and the optimiser's update
-    become a few fused kernels, where the optimiser is most of the saving.
-    """
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        images: npt.NDArray[np.float32],
-        labels: npt.NDArray[np.int64],
-        batch_size: int,
-        jit: bool,
-        augment: Augment | None = None,
-        targets: npt.NDArray[np.float32] | None = None,
-    ) -> None:
-        """Puts the data in place.
-
-        Args:
-            trainer: Compiled with an optimiser.
-            images: All training images [n, h, w, c].
-            labels: Their labels [n].
-            batch_size: Examples in a step.
-            jit: Whether to compile the step with XLA (slower for convolutions on CPU).
-            augment: Changes the images of each batch, before the step.
-            targets: What else the step takes, behind images and labels: a row for each
-                example [n, ...].
-        """
-        trainer.optimizer.build(trainer.trainable_variables)
-        self.trainer = trainer
-        self.batch_size = batch_size
-        self.augment = augment
-        columns = [images, labels] if targets is None else [images, labels, targets]
-        self._columns = [tf.constant(column) for column in columns]
-        self._step = tf.function(trainer.train_step, jit_compile=jit)
-        self._run = tf.function(self._steps)
-
-    def epoch(
-        self, order: npt.NDArray[np.integer[Any]], seed: Sequence[int] = (0,)
-    ) -> dict[str, float]:
-        """Trains on every example once.
-
-        Args:
-            order: A permutation of the examples; batches are consecutive pieces.
-            seed: Names the epoch, for what augments its batches.
-
-        Returns:
-            The trainer's means over the epoch.
-
-        Raises:
-            DivergedError: If the loss stops being finite; no step is taken after that.
-        """
-        for tracker in self.trainer.metrics:
-            tracker.reset_state()
-        full = len(order) // self.batch_size * self.batch_size
-        pieces = order[:full].reshape(-1, self.batch_size), order[full:].reshape(1, -1)
-        seeds = batch_seeds(seed, -(-len(order) // self.batch_size))
-        done, logs = 0, {}
-        for piece in pieces:
-            if piece.size:
-                pairs = tf.constant(seeds[done : done + len(piece)])
-                count, logs = self._run(tf.constant(piece, tf.int32), pairs)
-                done += int(count)
-                check_finite(float(logs["loss"]), done)
-        return {name: float(value) for name, value in logs.items()}
-
-    def _steps(
-        self, batches: tf.Tensor, pairs: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Returns the number of steps taken and the means after the last."""
-        logs = self._take(batches[0], pairs[0])
-        step = tf.constant(1)
-        while step < tf.shape(batches)[0] and tf.math.is_finite(logs["loss"]):
-            logs = self._take(batches[step], pairs[step])
-            step += 1
-        return step, logs
-
-    def _take(self, rows: tf.Tensor, pair: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, *rest = [tf.gather(column, rows) for column in self._columns]
-        if self.augment is not None:
-            images = self.augment(images, pair)
-        return self._step((images, *rest))
 
 
 def check_finite(loss: float, step: int) -> None:

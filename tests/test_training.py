@@ -6,15 +6,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 import models
+from network_pruning.replicas import share_of_mean, share_of_sum
+from network_pruning.resident import ResidentLoop
 from network_pruning.training import (
     DivergedError,
-    ResidentLoop,
     Trainer,
     check_finite,
     is_dense,
     reseed,
-    share_of_mean,
-    share_of_sum,
 )
 from tests import cases
 

@@ -28,8 +28,9 @@ from experiments.benchmarks.worker import Ready
 from network_pruning.clustering.model import ClusteringModel
 from network_pruning.distillation.distiller import Distiller
 from network_pruning.evaluation.predict import predict_logits
+from network_pruning.resident import ResidentLoop
 from network_pruning.taps import weighted_layers
-from network_pruning.training import ResidentLoop, Trainer
+from network_pruning.training import Trainer
 
 SEED = 0
 

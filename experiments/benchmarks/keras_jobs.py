@@ -25,7 +25,8 @@ from network_pruning.evaluation.predict import predict_logits
 from network_pruning.evaluation.rows import KINDS
 from network_pruning.jobs import cells
 from network_pruning.pruning.masks import keep_largest
-from network_pruning.training import ResidentLoop, Trainer, is_dense, reseed
+from network_pruning.resident import ResidentLoop
+from network_pruning.training import Trainer, is_dense, reseed
 
 SEED = 0
 

@@ -13,14 +13,9 @@ import tf_keras as keras
 from network_pruning import losses
 from network_pruning.classifiers import ends_in_sigmoid, ends_in_softmax
 from network_pruning.clustering.clusters import Clustering, Clusters
+from network_pruning.replicas import share_of_mean, share_of_sum
 from network_pruning.taps import call_tapped, tap_shapes, weighted_layers
-from network_pruning.training import (
-    check_keras_file,
-    is_right,
-    share_of_mean,
-    share_of_sum,
-    with_check,
-)
+from network_pruning.training import check_keras_file, is_right, with_check
 
 ByLayer = Any
 """One value for all layers, or a mapping that has one for each, by path."""

@@ -33,6 +33,7 @@ from network_pruning.distillation.teachers import (
     judged,
 )
 from network_pruning.ranges import check_above, check_from, check_share
+from network_pruning.replicas import over_whole_batch
 from network_pruning.taps import call_tapped
 from network_pruning.training import (
     AfterUpdate,
@@ -41,7 +42,6 @@ from network_pruning.training import (
     hard_loss,
     is_dense,
     is_right,
-    over_whole_batch,
 )
 
 Batch = tuple[tf.Tensor, tf.Tensor | None, tf.Tensor | None]

@@ -16,8 +16,8 @@ import tf_keras as keras
 
 from network_pruning.distillation.feature_losses import FEATURE_LOSSES
 from network_pruning.ranges import check_above
+from network_pruning.replicas import over_whole_batch
 from network_pruning.taps import Shape, tap_shapes
-from network_pruning.training import over_whole_batch
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ from network_pruning.jobs.trainings import (
     check_identity,
     finished,
 )
+from network_pruning.resident import ResidentLoop
 from network_pruning.runs import RunDir
 from network_pruning.training import (
     AfterUpdate,
     DivergedError,
-    ResidentLoop,
     Trainer,
     check_finite,
     reseed,

@@ -21,7 +21,8 @@ from network_pruning.posterior import streams
 from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.samplers.sampler import Sampler
 from network_pruning.posterior.students import Lesson, Student, gather_lessons
-from network_pruning.training import DivergedError, check_no_loss, share_of_mean
+from network_pruning.replicas import share_of_mean
+from network_pruning.training import DivergedError, check_no_loss
 
 TURNS = 100_000
 """Steps among which a draw has to be found."""

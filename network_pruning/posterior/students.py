@@ -11,13 +11,8 @@ import tf_keras as keras
 from network_pruning import losses
 from network_pruning.classifiers import check_classifier, ends_in_softmax
 from network_pruning.posterior import expectations, streams
-from network_pruning.training import (
-    AfterUpdate,
-    DivergedError,
-    is_dense,
-    share_of_mean,
-    share_of_sum,
-)
+from network_pruning.replicas import share_of_mean, share_of_sum
+from network_pruning.training import AfterUpdate, DivergedError, is_dense
 
 LogProbabilities = Callable[[tf.Tensor], tf.Tensor]
 

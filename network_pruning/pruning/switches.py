@@ -22,7 +22,8 @@ from network_pruning.classifiers import check_classifier, ends_in_softmax
 from network_pruning.pruning.gates import gate
 from network_pruning.pruning.switch_laws import SwitchLaw
 from network_pruning.pruning.units import UnitGroup
-from network_pruning.training import check_finite, share_of_mean, share_of_sum
+from network_pruning.replicas import share_of_mean, share_of_sum
+from network_pruning.training import check_finite
 from network_pruning.types import Dataset
 
 

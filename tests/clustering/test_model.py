@@ -14,9 +14,10 @@ from data.arrays import ArrayDataset
 from network_pruning.clustering.model import ClusteringModel
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
+from network_pruning.resident import ResidentLoop
 from network_pruning.runs import RunDir
 from network_pruning.taps import call_tapped
-from network_pruning.training import ResidentLoop, Trainer
+from network_pruning.training import Trainer
 from network_pruning.types import SPLITS
 from tests import cases
 from tests.clustering import twins

@@ -10,8 +10,9 @@ import tf_keras as keras
 import network_pruning as npr
 from network_pruning.distillation.distiller import Distiller
 from network_pruning.distillation.hints import Hint
+from network_pruning.resident import ResidentLoop
 from network_pruning.taps import call_tapped
-from network_pruning.training import ResidentLoop, Trainer
+from network_pruning.training import Trainer
 from tests import cases
 
 EXAMPLES, BATCH, CLASSES, RATE = 22, 8, 4, 0.02
