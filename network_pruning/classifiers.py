@@ -105,6 +105,11 @@ def ends_in_softmax(model: Any) -> bool:
     return _ends_in(plain(model), _is_softmax)
 
 
+def ends_linear(model: Any) -> bool:
+    """Returns whether no activation makes a model's outputs."""
+    return not _ends_in(plain(model), _is_bent)
+
+
 def _ends_in(model: Any, is_end: Callable[[keras.layers.Layer], bool]) -> bool:
     """Returns whether a kind of layer makes all outputs of a model."""
     if not has_graph(model):
@@ -154,6 +159,29 @@ def _is_softmax(layer: keras.layers.Layer) -> bool:
 def _is_sigmoid(layer: keras.layers.Layer) -> bool:
     called = getattr(layer, "symbol", "")
     return _activation(layer) == "sigmoid" or called in {"math.sigmoid", "nn.sigmoid"}
+
+
+_BENDING = (
+    keras.layers.ELU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.ReLU,
+    keras.layers.Softmax,
+    keras.layers.ThresholdedReLU,
+)
+_BENDING_OPERATORS = {
+    *("nn.elu", "nn.gelu", "nn.leaky_relu", "nn.log_softmax", "nn.relu", "nn.relu6"),
+    *("nn.selu", "nn.sigmoid", "nn.softmax", "nn.softplus", "nn.softsign", "nn.tanh"),
+    *("math.exp", "math.sigmoid", "math.softplus", "math.tanh"),
+}
+
+
+def _is_bent(layer: keras.layers.Layer) -> bool:
+    return (
+        isinstance(layer, _BENDING)
+        or _activation(layer) not in {"", "linear", "linear_alone"}
+        or getattr(layer, "symbol", "") in _BENDING_OPERATORS
+    )
 
 
 def _activation(layer: keras.layers.Layer) -> str:

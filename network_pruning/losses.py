@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -53,7 +53,7 @@ def as_classes(labels: Tensor | None) -> Tensor:
         labels: Whole numbers [n] or [n, 1], of any kind.
 
     Returns:
-        [n], int.
+        [n], int32 or int64, which TensorFlow's losses take.
 
     Raises:
         ValueError: If there are none, or they are one-hot.
@@ -68,7 +68,25 @@ def as_classes(labels: Tensor | None) -> Tensor:
             f"labels: got shape {labels.shape}, {expected}: of one-hot ones, "
             "labels.argmax(axis=1)"
         )
-    return tf.cast(labels, tf.int64) if labels.dtype.is_floating else labels
+    return labels if labels.dtype in {tf.int32, tf.int64} else tf.cast(labels, tf.int64)
+
+
+def classes_of(labels: Any, count: int) -> Tensor:
+    """Returns the classes of all examples of a set, as a tensor.
+
+    Args:
+        labels: As in `as_classes`.
+        count: Of the examples.
+
+    Raises:
+        ValueError: If there are more or fewer, or as in `as_classes`.
+    """
+    classes = as_classes(tf.convert_to_tensor(labels))
+    if len(classes) != count:
+        raise ValueError(
+            f"labels: got {len(classes)}, expected as many as images: {count}"
+        )
+    return classes
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

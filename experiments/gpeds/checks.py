@@ -29,6 +29,7 @@ _NOT_NEGATIVE = (
     *("mask_size", "num_valid", "recorded", "input_noise", "student_decay_epochs"),
     *("finetune_updates", "lasso_threshold"),
 )
+MEAN = "predictive"
 _OPTIONAL = ("iterations", "thin", "step_size", "ensemble_every")
 
 
@@ -47,10 +48,20 @@ def check(config: GpedConfig) -> None:
     _check_lessons(config)
     _check_procedures(config)
     _check_chains(config)
+    _check_temperature(config)
     if config.input_noise and "uo" in config.estimator:
         raise ValueError(
             "input_noise: got noise with the estimator uo, expected 0: means "
             "belong to fixed cases"
+        )
+
+
+def _check_temperature(config: GpedConfig) -> None:
+    searched = "search" in config.procedures() and config.search_target == MEAN
+    if config.temperature != 1 and MEAN not in config.target and not searched:
+        raise ValueError(
+            f"temperature: got {config.temperature} with --target="
+            f"{','.join(config.target)}, expected 1: it is of the target {MEAN} alone"
         )
 
 

@@ -29,7 +29,7 @@ from network_pruning.runs import RunDir, lock
 
 log = logging.getLogger(__name__)
 
-FIELDS = ("trials", "population", "search_updates", "search_target")
+FIELDS = ("population", "search_updates", "search_target")
 RESULTS, FIGURE = "results.csv", "front.png"
 PATIENCE = 5.0
 """Seconds between looks at what other processes train."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from experiments.gpeds import occlusion
 from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.words import stranger_name
+from network_pruning.jobs.networks import check_others
 from network_pruning.runs import RunDir
 
 Images = npt.NDArray[np.float32]
@@ -127,10 +128,15 @@ def _strangers(
         As many images as there are test images, at most, in their shape.
 
     Raises:
-        ValueError: If it has other channels.
+        ValueError: If it has other channels, does not fit in memory, or is no stranger.
     """
     height, width, channels = data.input_shape
     other = load_data(name, image_size=(height, width))
+    if not other.in_memory:
+        raise ValueError(
+            f"ood: {name} is too large to be held in memory, expected a smaller set"
+        )
+    check_others(name, other.x_test, data)
     images = np.concatenate([other.x_test, other.x_valid, other.x_train])
     images = images[: len(data.x_test)]
     if images.shape[-1] != channels:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tf_keras as keras
 
 from network_pruning.flags import is_model_file
@@ -119,13 +120,27 @@ def load_strangers(
             f"{channels} as {data.name}"
         )
     strangers = rescaled(other, *config.input_range)
-    resident = strangers.in_memory and data.in_memory
-    if resident and np.array_equal(strangers.x_test, data.x_test):
+    if strangers.in_memory and data.in_memory:
+        check_others(config.ood, strangers.x_test, data)
+    return strangers
+
+
+def check_others(name: str, images: npt.NDArray[np.float32], data: Dataset) -> None:
+    """Judges whether strangers are others than the familiar.
+
+    Args:
+        name: What --ood calls them.
+        images: Their test images.
+        data: The familiar.
+
+    Raises:
+        ValueError: If not.
+    """
+    if np.array_equal(images, data.x_test):
         raise ValueError(
-            f"ood: got {config.ood}, whose test images are those of {data.name}, "
+            f"ood: got {name}, whose test images are those of {data.name}, "
             "expected others"
         )
-    return strangers
 
 
 def unseen_test(data: Dataset) -> Dataset:

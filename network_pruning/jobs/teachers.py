@@ -48,7 +48,7 @@ def find(
 
 
 def _check_images(config: PruneConfig, data: Dataset, run: RunDir) -> None:
-    """Judges whether a chain walked on the training images, in their pixels' range.
+    """Judges whether a chain walked on the training images as they come here.
 
     Raises:
         ValueError: If it did not.
@@ -63,6 +63,12 @@ def _check_images(config: PruneConfig, data: Dataset, run: RunDir) -> None:
         raise ValueError(
             f"the chain in {run.path} takes pixels in [0,1], got --input_range="
             f"{low:g},{high:g}"
+        )
+    if theirs["mask_size"]:
+        side = theirs["mask_size"]
+        raise ValueError(
+            f"the chain in {run.path} walked on images without a square of {side} x "
+            f"{side}, those here are whole: {walk}"
         )
     if not theirs["num_valid"]:
         raise ValueError(

@@ -8,28 +8,36 @@ Neural Networks", UAI 2020, algorithm 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from tf_keras.optimizers.schedules import LearningRateSchedule
 
 from network_pruning import losses
 from network_pruning.classifiers import check_classifier, ends_in_softmax
 from network_pruning.posterior import streams
+from network_pruning.posterior.checks import check_students, check_teacher
 from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.samplers.sampler import Sampler
 from network_pruning.posterior.students import Lesson, Student, gather_lessons
+from network_pruning.ranges import check_whole
 from network_pruning.replicas import share_of_mean
 from network_pruning.training import DivergedError, check_no_loss
 
-TURNS = 100_000
-"""Steps among which a draw has to be found."""
 HALF_SCALE = 1024.0
 """Of the loss in float16: smaller gradients would vanish, and they are times N."""
 BLOWN_UP = 20.0
 """A minibatch's NLL is so many times that of knowing nothing: the step is too large."""
+
+
+CHECKPOINT = (
+    "the chain with all it needs to go on by tf.train.Checkpoint(model=distiller) or "
+    "keras.callbacks.BackupAndRestore"
+)
 
 
 class Watcher(Protocol):
@@ -91,8 +99,10 @@ class PosteriorDistiller(keras.Model):
         super().__init__(name="posterior_distiller")
         check_classifier(teacher)
         streams.check_seed(seed)
-        _check_numbers(data_size, burn_in)
-        _check_students(teacher, students, pool)
+        check_whole({"data_size": data_size}, 1)
+        check_whole({"burn_in": burn_in})
+        check_teacher(teacher)
+        check_students(teacher, students, pool)
         self.teacher, self.sampler = teacher, sampler
         self.students = list(students)
         self.models = [student.model for student in students]  # tracked by Keras
@@ -150,8 +160,10 @@ class PosteriorDistiller(keras.Model):
                 and metrics.
         """
         check_no_loss(self, **options)
-        super().compile(optimizer=optimizer, **options)
         at_once = options.get("steps_per_execution") or 1
+        check_whole({"steps_per_execution": at_once}, 1)
+        super().compile(optimizer=optimizer, **options)
+        self._at_once = at_once
         for watcher in self.watchers:
             self._check_draws(watcher)
             if watcher.every % at_once or self.burn_in % at_once:
@@ -159,8 +171,25 @@ class PosteriorDistiller(keras.Model):
                     f"steps_per_execution: got {at_once}, expected a divisor of "
                     f"burn_in ({self.burn_in}) and of every thin ({watcher.every})"
                 )
+        self._rate = self._rate_now()
         for student in self.students:
             student.start(self.optimizer, jit_compile)
+
+    def _rate_now(self) -> float | None:
+        """Returns the learning rate that callbacks may change; None of a schedule."""
+        told = getattr(self.optimizer, "_learning_rate", None)
+        if isinstance(told, LearningRateSchedule):
+            return None
+        return float(self.optimizer.learning_rate)
+
+    def _hand_on_rate(self) -> None:
+        """Gives students a learning rate that a callback has given to the optimiser."""
+        rate = self._rate_now()
+        if rate is None or rate == self._rate:
+            return
+        self._rate = rate
+        for student in self.students:
+            student.follow(rate)
 
     def _check_draws(self, watcher: Watcher) -> None:
         """Judges whether a watcher would ever see a draw.
@@ -168,8 +197,11 @@ class PosteriorDistiller(keras.Model):
         Raises:
             ValueError: If all its turns lie where the sampler does not draw.
         """
-        turns = range(self.burn_in + watcher.every, self.burn_in + TURNS, watcher.every)
-        if turns and not any(self.sampler.is_draw(turn - 1) for turn in turns):
+        every, period = watcher.every, self.sampler.period
+        # After so many turns they come to the same places of the sampler's cycle.
+        count = period // math.gcd(every, period)
+        turns = (self.burn_in + every * number for number in range(1, count + 1))
+        if not any(self.sampler.is_draw(turn - 1) for turn in turns):
             raise ValueError(
                 f"thin: got {watcher.every}, from step {self.burn_in} on, where the "
                 "sampler never draws, expected turns in the part of its cycle that is "
@@ -187,9 +219,17 @@ class PosteriorDistiller(keras.Model):
         outputs = losses.full_precision(self.teacher(inputs, training=False))
         return losses.as_logits(outputs, self._softmax)
 
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Returns what an epoch is told by, see `told`."""
+        return {"nll": self.tracker.result(), **self.told()}
+
     def log_probabilities(self, images: tf.Tensor) -> tf.Tensor:
         """Returns log p(y | x, theta) at the chain's position [n, classes]."""
         return tf.nn.log_softmax(self.call(images))
+
+    def nll(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the NLL of each case [n] at the chain's position."""
+        return losses.cross_entropy(self.call(images), labels)
 
     def draw_noise(self, step: tf.Tensor) -> tf.Tensor:
         """Returns the draw behind the noise of a step, counted from 0."""
@@ -209,10 +249,14 @@ class PosteriorDistiller(keras.Model):
         """
         weights = self.teacher.trainable_variables
         with tf.GradientTape() as tape:
-            each = losses.cross_entropy(self.call(images), labels)
+            each = self.nll(images, labels)
             scaled = share_of_mean(each) * self._scale
-        scaled_by = tape.gradient(scaled, weights)
-        gradients = _summed([gradient / self._scale for gradient in scaled_by])
+        # Tensors of zeros, too, for weights that the outputs do not depend on.
+        scaled_by = tape.gradient(
+            scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        whole = map(tf.convert_to_tensor, scaled_by)
+        gradients = _summed([gradient / self._scale for gradient in whole])
         theta, state = self.sampler.update(
             [weight.read_value() for weight in weights],
             gradients,
@@ -247,16 +291,19 @@ class PosteriorDistiller(keras.Model):
         take_steps = super().make_train_function(force)
 
         def function(iterator: Any) -> dict[str, tf.Tensor]:
-            turn = self.turn_after(int(self.steps.numpy()))
+            here = int(self.steps.numpy())
+            turn = self.turn_after(here)
+            if turn is not None and turn < here + self._at_once:
+                raise ValueError(
+                    f"steps_per_execution: got one of {self._at_once} at step {here}, "
+                    f"across a turn at {turn}, expected epochs of whole executions: "
+                    "another batch_size, or 1"
+                )
+            total, count = (float(v) for v in self.tracker.variables)
             logs = take_steps(iterator)
             step = int(self.steps.numpy())
-            self.check(float(logs["nll"]), step)
-            if turn is not None and turn < step:
-                raise ValueError(
-                    f"steps_per_execution: got a turn at step {turn} within one that "
-                    f"ended at {step}, expected epochs of whole executions: another "
-                    "batch_size, or 1"
-                )
+            new_total, new_count = (float(v) for v in self.tracker.variables)
+            self.check((new_total - total) / (new_count - count), step)
             self.look(step)
             return {**logs, **self.told()}
 
@@ -276,9 +323,27 @@ class PosteriorDistiller(keras.Model):
         """
         raise ValueError(
             f"filepath: got {filepath}, but a chain is no model: save .teacher and the "
-            "students' .model, and the chain with all it needs to go on by "
-            "tf.train.Checkpoint(model=distiller) or keras.callbacks.BackupAndRestore"
+            f"students' .model, and {CHECKPOINT}"
         )
+
+    def save_weights(self, filepath: Any, *args: Any, **options: Any) -> None:
+        """Writes a checkpoint of TensorFlow's.
+
+        Args:
+            filepath: As in keras.Model.save_weights.
+            *args: As there.
+            **options: As there.
+
+        Raises:
+            ValueError: Of Keras' own formats, which would leave out what students know
+                of their cases.
+        """
+        if str(filepath).endswith((".h5", ".hdf5", ".keras")):
+            raise ValueError(
+                f"filepath: got {filepath}, in which means and optimisers of the "
+                f"students have no place: keep {CHECKPOINT}"
+            )
+        super().save_weights(filepath, *args, **options)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Measures the chain's position, and nobody learns.
@@ -290,7 +355,7 @@ class PosteriorDistiller(keras.Model):
             Its mean NLL since the evaluation began.
         """
         images, labels = _parts(data)
-        self.tracker.update_state(losses.cross_entropy(self.call(images), labels))
+        self.tracker.update_state(self.nll(images, labels))
         return {"nll": self.tracker.result()}
 
     def told(self) -> dict[str, float]:
@@ -306,6 +371,7 @@ class PosteriorDistiller(keras.Model):
     def look(self, step: int) -> None:
         """Gives their turn to those who have it after so many steps."""
         if step > self.burn_in and self.sampler.is_draw(step - 1):
+            self._hand_on_rate()
             self.take_turns(step)
 
     def take_turns(self, step: int) -> None:
@@ -348,46 +414,6 @@ def _parts(data: Any) -> tuple[tf.Tensor, tf.Tensor]:
 def _turn_after(step: int, burn_in: int, every: int) -> int:
     passed = max(step - burn_in, 0) // every
     return burn_in + (passed + 1) * every
-
-
-def _check_numbers(data_size: int, burn_in: int) -> None:
-    whole = burn_in == int(burn_in)
-    if data_size < 1 or burn_in < 0 or not whole:
-        raise ValueError(
-            f"got data_size={data_size} and burn_in={burn_in}, expected at least 1 "
-            "case, and whole steps from 0"
-        )
-
-
-def _check_students(
-    teacher: keras.Model, students: Sequence[Student], pool: Any
-) -> None:
-    models = [teacher, *(student.model for student in students)]
-    for i, model in enumerate(models):
-        for other in models[:i]:
-            if {id(w) for w in model.weights} & {id(w) for w in other.weights}:
-                raise ValueError(
-                    f"students: {model.name!r} shares weights with {other.name!r}, "
-                    "expected a model of its own: keras.models.clone_model makes one"
-                )
-    names = [student.name for student in students]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"students: got {', '.join(names)}, expected different names: give each "
-            "model its own, keras.Model(..., name=...)"
-        )
-    if students and pool is None:
-        raise ValueError(
-            "pool: got none, expected the images that students learn on, as in "
-            "pool=x_train"
-        )
-    for model in models if students else ():
-        takes = model.inputs[0].shape
-        if not len(pool) or not takes.is_compatible_with(np.shape(pool)):
-            raise ValueError(
-                f"pool: got images {list(np.shape(pool))}, expected "
-                f"{takes.as_list()} and one at least, which {model.name!r} takes"
-            )
 
 
 def _summed(gradients: list[tf.Tensor]) -> list[tf.Tensor]:

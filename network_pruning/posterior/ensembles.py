@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from network_pruning import losses
 from network_pruning.evaluation.uncertainty import Uncertainty, entropy
+from network_pruning.losses import classes_of, cross_entropy
+from network_pruning.posterior.sound import check_sound, is_sound
 
 CHUNK = 2000
 """Images at once."""
@@ -41,11 +42,11 @@ class Ensemble(tf.Module):
         Args:
             name: Of them, for files.
             images: [n, h, w, c].
-            labels: int [n]; with them the chain's NLL is traced.
+            labels: int [n] or [n, 1]; with them the chain's NLL is traced.
             every: From 1.
 
         Raises:
-            ValueError: If there is nothing to predict, or `every` is unfit.
+            ValueError: If there is nothing to predict, or `every` or labels are unfit.
         """
         if every < 1 or not len(images):
             raise ValueError(
@@ -57,7 +58,7 @@ class Ensemble(tf.Module):
         # Lists of numbers are nothing that TensorFlow could keep in a checkpoint.
         self._told = SimpleNamespace(name=name, trace=[])
         self._images = tf.constant(images)
-        self._labels = None if labels is None else tf.constant(labels, tf.int32)
+        self._labels = None if labels is None else classes_of(labels, len(images))
         self._teacher: Any = None
         self._take: Any = None
 
@@ -90,10 +91,15 @@ class Ensemble(tf.Module):
 
         Args:
             step: Of the chain.
+
+        Raises:
+            DivergedError: If its predictions are no numbers; the means stay.
         """
         starts = range(0, len(self._images), CHUNK)
         parts = [self._teacher(self._images[s : s + CHUNK]) for s in starts]
-        measured = self._take(tf.concat(parts, axis=0))
+        said = tf.concat(parts, axis=0)
+        check_sound(is_sound(said), step)
+        measured = self._take(said)
         if self._labels is not None:
             now, mean = (float(nll) for nll in measured)
             self.trace.append((step, now, mean))
@@ -113,7 +119,7 @@ class Ensemble(tf.Module):
         if self._labels is None:
             return []
         mean = tf.math.log(total / count + FLOOR)
-        both = [losses.cross_entropy(z, self._labels) for z in (logs, mean)]
+        both = [cross_entropy(z, self._labels) for z in (logs, mean)]
         return [tf.reduce_mean(each) for each in both]
 
     @property

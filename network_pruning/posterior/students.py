@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning import losses
-from network_pruning.classifiers import check_classifier, ends_in_softmax
+from network_pruning.classifiers import check_classifier, ends_linear
 from network_pruning.posterior import expectations, streams
+from network_pruning.posterior.sound import check_sound, is_sound
+from network_pruning.ranges import check_from, check_whole
 from network_pruning.replicas import share_of_mean, share_of_sum
 from network_pruning.training import AfterUpdate, DivergedError, is_dense
 
@@ -59,7 +62,7 @@ class Student(tf.Module):
             steps: From 1.
             batch_size: From 1.
             input_noise: From 0.
-            optimizer: A Keras optimiser that no other student has.
+            optimizer: A Keras optimiser that no other student has, or its name.
             after_update: Holds masks, or takes a proximal step.
 
         Raises:
@@ -68,30 +71,42 @@ class Student(tf.Module):
         super().__init__()
         check_classifier(model)
         expectations.check_estimator(estimator)
-        if ends_in_softmax(model):
+        if not ends_linear(model):
             raise ValueError(
-                f"student {model.name!r} ends in a softmax, expected linear outputs: "
-                "they are read by its expectation"
+                f"student {model.name!r} ends in an activation, expected linear "
+                "outputs (activation=None): they are read by its expectation"
             )
-        for name, value in (("thin", thin), ("steps", steps), ("batch", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name}: got {value}, expected at least 1")
-        if input_noise < 0 or (input_noise and estimator == "uo"):
+        if not model.trainable_weights:
             raise ValueError(
-                f"input_noise: got {input_noise} with the estimator {estimator}, "
-                "expected 0 or more with us, 0 with uo: means belong to fixed cases"
+                f"student {model.name!r} has no weight that could learn, expected "
+                "trainable ones: model.trainable = True"
+            )
+        check_whole({"thin": thin, "steps": steps, "batch_size": batch_size}, 1)
+        check_from({"input_noise": input_noise})
+        if input_noise and estimator == "uo":
+            raise ValueError(
+                f"input_noise: got {input_noise} with the estimator uo, expected 0: "
+                "means belong to fixed cases"
             )
         self.model = model
         self.expectation = expectations.get(expectation)
         self.estimator = estimator
         self.thin, self.steps, self.batch_size = thin, steps, batch_size
         self.input_noise = input_noise
-        self.optimizer, self._brings_own = optimizer, optimizer is not None
+        self._brings_own = optimizer is not None
+        self.optimizer: Any = _optimizer(optimizer) if self._brings_own else None
         self.after_update = after_update
         self.tracker = keras.metrics.Mean(f"{self.name}_loss")
         self._means: Any = None
         self._counts: Any = None
         self._update: Any = None
+        # Named here, so that TensorFlow's checkpoints hold them.
+        self._generators = _generators(model)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has an optimiser."""
+        return self._update is not None
 
     @property
     def name(self) -> str:
@@ -121,6 +136,11 @@ class Student(tf.Module):
             return
         self._means = _kept([cases, values], tf.float32, f"{self.name}_means")
         self._counts = _kept([cases], tf.int32, f"{self.name}_counts")
+
+    def follow(self, rate: float) -> None:
+        """Takes on the learning rate of the optimiser that its own is a copy of."""
+        if not self._brings_own:
+            self.optimizer.learning_rate = rate
 
     def start(self, optimizer: Any, jit: bool | None = None) -> None:
         """Gives the student its optimiser.
@@ -183,7 +203,7 @@ class Student(tf.Module):
             "weights": list(self.model.weights),
             "optimizer": list(self.optimizer.variables),
             "means": self.means,
-            "generators": _generators(self.model),
+            "generators": [generator.state for generator in self._generators],
         }
 
 
@@ -201,13 +221,28 @@ def _kept(shape: list[int], dtype: Any, name: str) -> tf.Variable:
     )
 
 
-def _generators(model: keras.Model) -> list[tf.Variable]:
-    """Returns the states of the random layers (Dropout ...) that have one."""
+def _optimizer(given: Any) -> Any:
+    """Returns a Keras optimiser.
+
+    Raises:
+        ValueError: If it is none that this Keras builds.
+    """
+    optimizer = keras.optimizers.get(given)
+    if not hasattr(optimizer, "build"):
+        raise ValueError(
+            f"optimizer: got {type(optimizer).__module__}.{type(optimizer).__name__}, "
+            "expected one of tf_keras.optimizers outside legacy"
+        )
+    return optimizer
+
+
+def _generators(model: keras.Model) -> list[tf.random.Generator]:
+    """Returns those of the random layers (Dropout ...) that have one."""
     sources = [
         getattr(layer, "_random_generator", None) for layer in model._flatten_layers()
     ]
     found = [getattr(source, "_generator", None) for source in sources]
-    return [generator.state for generator in found if generator is not None]
+    return [generator for generator in found if generator is not None]
 
 
 class StudentDivergedError(DivergedError):
@@ -254,9 +289,13 @@ class Lesson(tf.Module):
             step: Of the chain.
 
         Raises:
+            DivergedError: If the chain's predictions are no numbers; nobody has learned
+                from them.
             StudentDivergedError: If a student's loss is no number.
         """
-        self._teach()
+        sound = self._teach()
+        if _is_alone():
+            check_sound(sound, step)
         for student in self.students:
             if not bool(tf.math.is_finite(student.tracker.result())):
                 raise StudentDivergedError(
@@ -264,8 +303,13 @@ class Lesson(tf.Module):
                     "of the chain: lower the learning rate of its optimiser"
                 )
 
-    def _take(self) -> None:
-        first = self.students[0]
+    def _take(self) -> tf.Tensor:
+        """Lets all learn, unless the chain predicts nothing.
+
+        Returns:
+            Whether it predicts something; of several replicas always True.
+        """
+        first, sound = self.students[0], tf.constant(True)
         for _ in range(first.steps):
             visit = self.visits.read_value()
             rows = streams.rows_of(
@@ -279,11 +323,20 @@ class Lesson(tf.Module):
             if first.input_noise:
                 pair = streams.seed_of(self._seed, streams.INPUTS, visit)
                 noise = tf.random.stateless_normal(images.shape, pair)
-                images += first.input_noise * noise
+                images = tf.cast(images, noise.dtype) + first.input_noise * noise
             said = self._teacher(images)
-            for student in self.students:
-                student.learn(images, rows, said)
-            self.visits.assign_add(1)
+            visit = functools.partial(self._visit, images, rows, said)
+            if _is_alone():
+                sound &= is_sound(said)
+                tf.cond(sound, visit, lambda: None)
+            else:  # Replicas cannot meet in one branch of two.
+                visit()
+        return sound
+
+    def _visit(self, images: tf.Tensor, rows: tf.Tensor, said: tf.Tensor) -> None:
+        for student in self.students:
+            student.learn(images, rows, said)
+        self.visits.assign_add(1)
 
 
 def gather_lessons(

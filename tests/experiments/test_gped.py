@@ -124,7 +124,8 @@ def test_the_digest_is_of_the_chain():
     base = GpedConfig()
     assert dataclasses.replace(base, trials=3, run_name="a").digest() == base.digest()
     assert dataclasses.replace(base, mask_size=5).digest() != base.digest()
-    assert dataclasses.replace(base, trials=3).digest("trials") != base.digest("trials")
+    wide = dataclasses.replace(base, population=3)
+    assert wide.digest("population") != base.digest("population")
 
 
 @pytest.fixture(scope="module")

@@ -281,7 +281,7 @@ def test_mixed_precision(make, images, labels, policy, expectation):
 
 def test_checkpoints_of_tensorflow_hold_the_whole_chain(make, images, labels, tmp_path):
     def build():
-        names = "us", "both"
+        names = "us", "both", "dropped"
         sampler = sghmc(0.01, friction=0.1)
         kept = Ensemble("those-here", images, labels, every=2)
         return make(students(*names), sampler=sampler, ensembles=[kept])
@@ -430,6 +430,11 @@ def test_rows_of_a_pass_are_all_different():
     assert (rows[0] != streams.rows_of(3, 2, 0, 6, 20).numpy()).any()
 
 
+def frozen(model):
+    model.trainable = False
+    return model
+
+
 def student(**options):
     model = options.pop("model", None) or network("s", options.pop("outputs", CLASSES))
     return Student(model, batch_size=options.pop("batch_size", BATCH), **options)
@@ -438,16 +443,29 @@ def student(**options):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: student(thin=0), "thin: got 0, expected at least 1"),
+        (lambda: student(thin=0), "thin: got 0, expected a whole number, 1 or more"),
+        (lambda: student(thin=2.5), "thin: got 2.5, expected a whole number"),
         (lambda: student(estimator="mean"), "estimator: got 'mean', expected us"),
         (lambda: student(input_noise=-1.0), "input_noise: got -1.0"),
         (
             lambda: student(input_noise=0.1, estimator="uo"),
-            "input_noise: got 0.1 with the estimator uo, .* 0 with uo",
+            "input_noise: got 0.1 with the estimator uo, expected 0",
         ),
         (
             lambda: student(model=network("s", activation="softmax")),
-            "student 's' ends in a softmax, expected linear outputs",
+            "student 's' ends in an activation, expected linear outputs",
+        ),
+        (
+            lambda: student(model=network("s", activation="exponential")),
+            "student 's' ends in an activation, expected linear outputs",
+        ),
+        (
+            lambda: student(model=frozen(network("s"))),
+            "student 's' has no weight that could learn",
+        ),
+        (
+            lambda: student(optimizer=keras.optimizers.legacy.Adam()),
+            "optimizer: got .*Adam, expected one of tf_keras.optimizers outside legacy",
         ),
         (lambda: Ensemble("t", np.zeros((0, 1))), "ensemble 't': got every=100 and 0"),
     ],
@@ -463,8 +481,8 @@ def test_bad_settings_of_students_are_said(build, message):
         ([lambda: student(outputs=4)], {}, "'s': got 4 outputs, expected 3 linear"),
         ([lambda: student(batch_size=25)], {}, "batch_size: got 25, expected 1 to 24"),
         ([student, student], {}, "students: got s, s, expected different names"),
-        ([], {"burn_in": -1}, "burn_in=-1, expected at least 1 case"),
-        ([], {"burn_in": 1.5}, "burn_in=1.5, .*whole steps from 0"),
+        ([], {"burn_in": -1}, "burn_in: got -1, expected a whole number, 0 or more"),
+        ([], {"burn_in": 1.5}, "burn_in: got 1.5, expected a whole number"),
     ],
 )
 def test_bad_settings_of_distillers_are_said(make, made, options, message):

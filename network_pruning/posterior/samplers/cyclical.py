@@ -72,4 +72,4 @@ def cyclical_sgld(
     def is_draw(step: int) -> bool:
         return step % cycle >= quiet
 
-    return Sampler(stateless, move, prior_precision, noise, is_draw)
+    return Sampler(stateless, move, prior_precision, noise, is_draw, period=cycle)

@@ -46,6 +46,7 @@ class Sampler:
         noise: gaussian or two_point, see `noise.draw`.
         is_draw: Step from 0 -> whether the position after it is a draw from the
             posterior; students learn from draws alone.
+        period: Steps after which `is_draw` says the same again.
     """
 
     init: Init
@@ -53,6 +54,7 @@ class Sampler:
     prior_precision: float
     noise: noises.Kind
     is_draw: Callable[[int], bool] = always
+    period: int = 100_000
 
     def __post_init__(self) -> None:
         """Judges what all samplers have in common.
