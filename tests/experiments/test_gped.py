@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from network_pruning.evaluation import uncertainty
 from network_pruning.posterior.chains import ResidentChain
 from network_pruning.posterior.recorded import Replay
 from network_pruning.training import DivergedError
+from network_pruning.views import rescaled
 from tests.experiments.gped_cases import TINY, build, make_sets
 
 KINDS = ("total", "knowledge")
@@ -95,6 +97,10 @@ def test_flags_are_judged():
         (["--iterations=20"], "ensemble_every: got 100, expected at most 18, the"),
         (["--procedure=ood"], "ood: got no out-of-distribution set, expected names"),
         (["--procedure=all"], "for --procedure=all, as in --ood=fashion_mnist"),
+        (
+            ["--temperature=5", "--target=both"],
+            "temperature: got 5.0 with --target=both, expected 1: it is of the target",
+        ),
         (["--ood=mnist"], "ood: got mnist, which the chain walks on"),
         (["--ood=some/test"], "ood: got some/test, whose name 'test' another set"),
         (["--ood=a/b,c/b"], "ood: got a/b, whose name 'b' another set of images has"),
@@ -133,12 +139,21 @@ def digits():
     return data.load("uci_digits", num_valid=300)
 
 
+def test_strangers_are_others_and_fit_in_memory(digits, tmp_path):
+    config = GpedConfig(dataset="uci_digits", ood=("a",), output_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="ood: got a, whose test images are those of"):
+        sets.load(config, lambda name, **options: digits)
+    large = SimpleNamespace(in_memory=False)
+    with pytest.raises(ValueError, match="ood: a is too large to be held in memory"):
+        sets.load(config, lambda name, **options: large if name == "a" else digits)
+
+
 def test_sets_are_what_was_asked_for(digits, tmp_path):
     asked = []
 
     def load(name, **options):
         asked.append((name, options))
-        return digits
+        return digits if name == "uci_digits" else rescaled(digits, 0.0, 0.5)
 
     config = GpedConfig(
         dataset="uci_digits",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -159,7 +160,12 @@ def test_teachers_that_do_not_fit_are_one_line(
     (tmp_path / "chain/done.json").write_text("{}")
     spread = tmp_path / "chain/students/variance-us-1-1.keras"
     narrow("gped_fc", (8, 8, 1), 10).save(spread)
+    hidden = tmp_path / "hidden"
+    shutil.copytree(experiment, hidden)
+    (place,) = hidden.rglob("distill-*/config.json")
+    place.write_text(place.read_text().replace('"mask_size": 0', '"mask_size": 3'))
     for more, message in (
+        ([f"--teacher={hidden}"], "walked on images without a square of 3 x 3, those"),
         ([f"--teacher={spread}"], "a student that tells variances, expected one that"),
         (["--teacher=lenet5"], "teacher: got 'lenet5', expected the path of a .keras"),
         ([f"--teacher={tmp_path}/empty"], "empty holds no finished chain, expected"),
