@@ -19,10 +19,12 @@ def check_classifier(model: keras.Model) -> None:
         ValueError: Naming the inputs or outputs it has.
     """
     check_walkable(model)
-    if len(model.inputs) != 1:
+    check_one_input(model)
+    if tf.nest.is_nested(model.output) and len(model.outputs) == 1:
         raise ValueError(
-            f"model {model.name!r}: got {len(model.inputs)} inputs, expected one, of "
-            "images."
+            f"model {model.name!r}: got its output within a "
+            f"{type(model.output).__name__}, expected the logits alone: "
+            "keras.Model(model.inputs, model.outputs[0])"
         )
     if len(model.outputs) != 1 or model.outputs[0].shape.rank != 2:
         shapes = [list(x.shape) for x in model.outputs]
@@ -31,6 +33,19 @@ def check_classifier(model: keras.Model) -> None:
             "[n, classes]."
         )
     check_not_sigmoid(model)
+
+
+def check_one_input(model: keras.Model) -> None:
+    """Refuses what does not take images alone.
+
+    Raises:
+        ValueError: Naming how many inputs it has.
+    """
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"model {model.name!r}: got {len(model.inputs)} inputs, expected one, of "
+            "images."
+        )
 
 
 def check_fits(model: keras.Model, data: Dataset) -> None:

@@ -92,7 +92,7 @@ class Trainer(keras.Model):
     @property
     def jit_pays(self) -> bool:
         """Whether the step is faster compiled with XLA, on a CPU."""
-        return is_dense(self.network)
+        return is_dense(self.network) and getattr(self.network, "jit_pays", True)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the network's logits, in float32 at least."""

@@ -61,7 +61,7 @@ GONE = {
 }
 MEANT: Meant = {"rank": ("form", {"lowrank"}), **OF_SHIFTS}
 _COUNTS = (
-    *("train_batch_size", "test_batch_size", "eval_interval", "compared", "images"),
+    *("train_batch_size", "test_batch_size", "eval_interval", "compared"),
     *("epochs", "rank"),
 )
 SPECTRAL = ("spectral_all_layers", "spectral_layer_pairs")
@@ -208,12 +208,18 @@ class DatafreeConfig:
             raise ValueError("summary_folder: got none, expected a folder")
         check_from(fields_of(self, *_COUNTS), 1)
         check_from(fields_of(self, "checkpoint_interval", "shift"))
+        check_from(fields_of(self, "images"), 2)  # One of each class validates.
         check_above(fields_of(self, "temperature", "lr"))
         check_share(fields_of(self, "soft_weight"))
         check_share(fields_of(self, "sparsity"), low="(", high=")")
         check_share(fields_of(self, "fraction"), low="(")
         check_meant_for(self, MEANT, type(self).get)
         check_criteria(self.criteria)
+        if self.procedure == "train" and self.model_checkpoint is not None:
+            raise ValueError(
+                f"model_checkpoint: got {self.model_checkpoint} with "
+                "--procedure=train, expected none: that step makes a network"
+            )
         if self.rng_seed is not None:
             check_seeds((self.rng_seed,), "rng_seed")
         self.recipe()
@@ -251,5 +257,7 @@ class DatafreeConfig:
         return self.optimization_objective in SPECTRAL
 
     def procedures(self) -> tuple[str, ...]:
-        """Returns the steps to take."""
-        return PROCEDURES if self.procedure == "all" else (self.procedure,)
+        """Returns the steps to take; a network that is there is not trained."""
+        if self.procedure != "all":
+            return (self.procedure,)
+        return PROCEDURES[1 if self.model_checkpoint is not None else 0 :]

@@ -272,7 +272,10 @@ def _first(
     chain: Chain,
     wanted: Mapping[str, Any],
 ) -> str:
-    flags = {"procedure": procedure, "run_name": config.run_name, **wanted}
+    teacher = config.given("model", "init", "rng_seed", "model_checkpoint")
+    if procedure == "train":
+        teacher.pop("model_checkpoint", None)
+    flags = {"procedure": procedure, "run_name": config.run_name, **teacher, **wanted}
     if config.summary_folder != DatafreeConfig.summary_folder:
         flags["summary_folder"] = config.summary_folder
     words = " ".join(f"--{name}={_text(value)}" for name, value in flags.items())

@@ -152,12 +152,14 @@ def lesson_images(
         teacher: Whose images they are.
         many: Whether an image has any number of attributes.
     """
-    if config.dataset is None or found.is_reconstructed(config.dataset):
+    named = config.dataset
+    # With all, --dataset names what the teacher learns from.
+    if named is None or config.procedure == "all" or found.is_reconstructed(named):
         images, folder = found.find_images(config, chain, teacher.mark)
         if many:
             images = images.with_attributes(teacher.network)
         return images, folder.name
-    return found.load_real(config.dataset, config, load), config.dataset
+    return found.load_real(named, config, load), named
 
 
 def plan_of(config: DatafreeConfig, procedure: str, seed: int) -> FitPlan:

@@ -30,7 +30,10 @@ def plot(
     del load
     teacher = found.find_teacher(config, chain, build)
     images, folder = found.find_images(config, chain, teacher.mark)
-    learnt = chain.find("distill", {}, {"teacher": teacher.mark})
+    student = config.student_model
+    wanted = {} if student is None else {"student": student}
+    read = {"teacher": teacher.mark, found.IMAGES: images.fingerprint}
+    learnt = chain.find("distill", wanted, read)
     inputs = {"teacher": teacher.mark, "images": images.fingerprint}
     if learnt is not None:
         inputs["student"] = learnt.run.path.name

@@ -38,6 +38,9 @@ class ClusteringModel(keras.Model):
         clusters: For each of them, what holds its centres.
     """
 
+    jit_pays = False
+    """XLA takes the number of the step for a constant, and compiles anew at each."""
+
     def __init__(
         self,
         network: keras.Model,

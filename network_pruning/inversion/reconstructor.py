@@ -54,7 +54,8 @@ class Reconstructor(keras.Model):
                 none.
         """
         check_batch_norm(network, recipe)
-        super().__init__(name="reconstructor")
+        # Not of the global policy, which would scale the loss by what went before.
+        super().__init__(name="reconstructor", dtype="float32")
         self.network = network
         self.aim, self.recipe = aim, recipe
         self.pixel_range = pixel_range

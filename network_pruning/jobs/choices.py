@@ -85,7 +85,7 @@ def choose(
     """
     groups = find_groups(network)
     if not groups:
-        raise ValueError(_nothing(network, groups))
+        raise ValueError(networks.nothing_to_cut(network, groups))
     if part.exists("masks.npz"):
         return {name: mask for name, mask in part.read_arrays("masks.npz").items()}
     dense = find_groups(found.network)
@@ -198,11 +198,6 @@ def _check_ranked(
                 f"keep: got {counts[group.name]} for group {group.name}, which the "
                 f"scores do not rank, expected all its {group.n_units} units"
             )
-
-
-def _nothing(network: keras.Model, groups: Groups) -> str:
-    reasons = "; ".join(f"{path}: {reason}" for path, reason in groups.refused[:3])
-    return f"model {network.name!r} has no unit that can be cut ({reasons})"
 
 
 def _counts(

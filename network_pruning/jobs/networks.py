@@ -20,6 +20,7 @@ from network_pruning.graph import fingerprint
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.network_config import NetworkConfig
 from network_pruning.prune_config import PruneConfig
+from network_pruning.pruning.units import Groups
 from network_pruning.runs import DamagedFile, RunDir
 from network_pruning.types import Dataset
 from network_pruning.views import rescaled, without_test
@@ -141,6 +142,12 @@ def check_others(name: str, images: npt.NDArray[np.float32], data: Dataset) -> N
             f"ood: got {name}, whose test images are those of {data.name}, "
             "expected others"
         )
+
+
+def nothing_to_cut(network: keras.Model, groups: Groups) -> str:
+    """Returns why there is nothing."""
+    reasons = "; ".join(f"{path}: {reason}" for path, reason in groups.refused[:3])
+    return f"model {network.name!r} has no unit that can be cut ({reasons})"
 
 
 def unseen_test(data: Dataset) -> Dataset:

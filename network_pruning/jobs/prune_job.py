@@ -311,17 +311,21 @@ def _deliver(
 ) -> None:
     exports = export(network, data)
     run_dir.write_bytes("pruned.keras", exports.keras)
-    for kind, content in (("tflite", exports.tflite), ("int8", exports.tflite_int8)):
-        if kind in config.export:
-            if content is None:
-                raise ValueError(
-                    f"export: the network has no {kind} form, its layers cannot be "
-                    "converted to LiteRT; pruned.keras was written"
-                )
+    forms = {"tflite": exports.tflite, "int8": exports.tflite_int8}
+    wanted = {kind: forms[kind] for kind in config.export if kind in forms}
+    for kind, content in wanted.items():
+        if content is not None:
             ending = "tflite" if kind == "tflite" else "int8.tflite"
             run_dir.write_bytes(f"pruned.{ending}", content)
     if "saved_model" in config.export:
         run_dir.write_folder("saved_model", lambda path: _save_model(network, path))
+    missing = [kind for kind, content in wanted.items() if content is None]
+    if missing:
+        raise ValueError(
+            f"export: the network has no {' and no '.join(missing)} form, its layers "
+            f"cannot be converted to LiteRT; pruned.keras and all else that was asked "
+            f"for is in {run_dir.path}"
+        )
 
 
 def _save_model(network: keras.Model, path: Path) -> None:
@@ -352,9 +356,18 @@ def _remarks(run_dir: RunDir, config: PruneConfig) -> list[str]:
             lines += [f"ranked for cut {number}: {line}" for line in stops]
         if part.exists(LIMITS):
             lines.append(f"cut {number}: {limits.remark(part.read_json(LIMITS))}")
-        if part.exists("plan.json") and config.keep is None:
-            lines += [f"cut {number}: {line}" for line in _last_units(part)]
+        if part.exists("plan.json"):
+            said = _nothing_cut(part)
+            said += _last_units(part) if config.keep is None else []
+            lines += [f"cut {number}: {line}" for line in said]
     return lines
+
+
+def _nothing_cut(part: RunDir) -> list[str]:
+    groups = part.read_json("plan.json")["groups"]
+    if any(len(group["kept"]) < group["units"] for group in groups):
+        return []
+    return ["nothing was cut, every unit stays: ask for more, or a smaller --round_to"]
 
 
 def _last_units(part: RunDir) -> list[str]:

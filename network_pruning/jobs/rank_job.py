@@ -19,6 +19,7 @@ from network_pruning.network_config import NetworkConfig
 from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.criteria.shapley import STOPPING
 from network_pruning.pruning.games import Samples
+from network_pruning.pruning.masks import check_numbers
 from network_pruning.pruning.sensitivity import RATIOS, sensitivity
 from network_pruning.pruning.units import Groups, UnitGroup, find_groups
 from network_pruning.rank_config import RankConfig
@@ -50,7 +51,7 @@ def run(
     """
     data = networks.load_data(config, load)
     found = networks.find(config, data, build_model)
-    groups = _chosen(find_groups(found.network), config.layer)
+    groups = _chosen(found.network, find_groups(found.network), config.layer)
     digest = networks.short_digest(config.digest(), found.images)
     folder = found.home / f"rank-{config.criterion}-{digest}"
     with hold_run(folder, "--output_dir"):
@@ -108,6 +109,8 @@ def rank(
         config.seed,
         **given,
     )
+    for each in scores.values():
+        check_numbers(each.values)
     drawn = {"samples": given["samples"]} if "samples" in given else {}
     asked = Asked(
         found.fingerprint,
@@ -130,7 +133,9 @@ def _stopping(config: NetworkConfig, kept: Mapping[str, int]) -> dict[str, Any]:
     return {"kept": dict(kept)} if kept and can else {}
 
 
-def _chosen(groups: Groups, layer: str | None) -> list[UnitGroup]:
+def _chosen(network: keras.Model, groups: Groups, layer: str | None) -> list[UnitGroup]:
+    if not groups:
+        raise ValueError(networks.nothing_to_cut(network, groups))
     if layer is None:
         return list(groups)
     if not any(group.name == layer for group in groups):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 
 import tf_keras as keras
 
@@ -77,6 +78,10 @@ def check_budget(budget: Mapping[str, float]) -> None:
     Raises:
         ValueError: If it is empty, a cost is unknown or a share out of range.
     """
+    if not isinstance(budget, Mapping):
+        raise ValueError(
+            f"budget: got {budget!r}, expected shares by cost, as in {{'macs': 0.5}}"
+        )
     if not budget:
         raise ValueError("budget: got none, expected one such as macs:0.5")
     for name, share in budget.items():
@@ -84,8 +89,8 @@ def check_budget(budget: Mapping[str, float]) -> None:
             raise ValueError(
                 f"budget: got {name!r}, expected one of {', '.join(COSTS)}."
             )
-        if not 0 < share <= 1:
+        if not isinstance(share, Real) or not 0 < share <= 1:
             raise ValueError(
-                f"budget: got {name}:{share:g}, expected the share that may remain, in "
+                f"budget: got {name}:{share}, expected the share that may remain, in "
                 "(0, 1]: macs:0.5 leaves half."
             )

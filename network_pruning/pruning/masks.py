@@ -67,7 +67,7 @@ def keep_count(
         ValueError: If a score is NaN or `kept` is out of range.
     """
     scores = np.asarray(scores)
-    _check_numbers(scores)
+    check_numbers(scores)
     if not 0 <= kept <= scores.size:
         raise ValueError(
             f"kept: got {kept}, expected at most the {scores.size} entries there are."
@@ -157,7 +157,7 @@ def keep_largest_global(
     removed = removed_count(sum(f.size for f in flats), sparsity)
     bounds = np.cumsum([f.size for f in flats])[:-1]
     together = np.concatenate([_normalised(f) if normalise else f for f in flats])
-    _check_numbers(together)
+    check_numbers(together)
     mask = np.zeros(together.size, bool)
     if keep_one:
         starts = [0, *bounds]
@@ -173,7 +173,12 @@ def keep_largest_global(
     return {name: part.reshape(np.shape(s)) for (name, s), part in parts}
 
 
-def _check_numbers(scores: FloatArray) -> None:
+def check_numbers(scores: FloatArray) -> None:
+    """Refuses scores that order nothing.
+
+    Raises:
+        ValueError: If one is NaN.
+    """
     if np.isnan(scores).any():
         raise ValueError("scores: got NaN, expected numbers; is the network broken?")
 

@@ -226,6 +226,7 @@ def test_a_trainer_that_merely_calls_it_trains_it(images, labels, jit):
     twin = ClusteringModel.from_config(model.get_config())
     twin.set_weights(model.get_weights())
     trainer = Trainer(model)
+    assert not trainer.jit_pays  # It would be compiled anew at each step.
     trainer.compile(keras.optimizers.SGD(0.1, 0.9))
     means = ResidentLoop(trainer, images, labels, 8, jit).epoch(np.arange(EXAMPLES))
     twin.compile(keras.optimizers.SGD(0.1, 0.9), run_eagerly=True)

@@ -249,6 +249,11 @@ def test_records_and_images_that_are_missing_name_their_commands(made, load):
             {"optimization_objective": "all_layers"},
             "--procedure=optimize_dataset .*objective=all_layers",
         ),
+        (
+            "distill",
+            {"optimization_objective": "all_layers", "model": "hinton1200"},
+            "--procedure=optimize_dataset .*--model=hinton1200 .*objective=all_layers",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             steps_of(root, load, procedure=procedure, **options)
@@ -435,6 +440,8 @@ def test_bare_flags_are_the_published_ones():
     assert (config.temperature, config.soft_weight) == (8.0, 1.0)
     assert config.get("lr", "train") == 0.001
     assert parse().procedures() == PROCEDURES
+    # A network that is there is not trained.
+    assert parse("--model_checkpoint=a.keras").procedures() == PROCEDURES[1:]
 
 
 @pytest.mark.parametrize("name", GONE)
@@ -449,8 +456,13 @@ def test_flags_that_are_gone_say_what_replaced_them(name):
         (["--temperature=0"], "temperature: got 0.0, expected a number above 0"),
         (["--temperature=nan"], "temperature: got nan"),
         (["--optimization_objective=all"], "value should be one of"),
-        (["--images=0"], "images: got 0, expected 1 or more"),
+        (["--images=0"], "images: got 0, expected 2 or more"),
+        (["--images=1"], "images: got 1, expected 2 or more"),
         (["--lr=-1"], "lr: got -1.0"),
+        (
+            ["--procedure=train", "--model_checkpoint=a.keras"],
+            "model_checkpoint: got a.keras with --procedure=train, expected none",
+        ),
         (["--sparsity=2"], "sparsity: got 2.0, expected a share"),
         (["--sparsity=1"], r"sparsity: got 1.0, expected a share in \(0,1\)"),
         (["--fraction=0"], r"fraction: got 0.0, expected a share in \(0,1\]"),
@@ -560,8 +572,11 @@ def test_attributes_from_teacher_to_student(tmp_path):
 @pytest.mark.slow
 def test_ordinary_distillation_and_all_at_once(tmp_path, load):
     options = later_flags("distill")
-    stages = steps_of(tmp_path, load, procedure="all", **options)
+    named = {"dataset": "uci_digits", **options}
+    stages = steps_of(tmp_path, load, procedure="all", **named)
     assert [stage.procedure for stage in stages] == list(PROCEDURES)
+    # The name is that of the teacher's images; the student sees those just made.
+    assert stages[3].fields["images"] == stages[2].run.path.name
     (plain,) = steps_of(tmp_path, load, procedure="distill", **TINY)
     assert plain.fields["images"] == "uci_digits"
     assert plain.made["test_accuracy"] > 0.3  # ten classes, three epochs

@@ -17,6 +17,7 @@ from network_pruning.inversion.reconstructor import (
 )
 from network_pruning.inversion.records import ActivationRecords
 from network_pruning.taps import call_tapped
+from tests import cases
 from tests.inversion.conftest import PATHS, layers
 
 
@@ -263,3 +264,10 @@ def test_a_gpu_runs_it_unchanged(make):
     trace = reconstructor.run(targets, 150)
     assert trace[-1] < trace[0] / 10
     assert "GPU" in reconstructor.images.device
+
+
+def test_no_loss_is_scaled_under_a_policy_of_mixed_precision(teacher, records):
+    recipe = Recipe()
+    with cases.precision("mixed_float16"):
+        made = Reconstructor(teacher, make_aim(teacher, records, recipe), 4, recipe)
+    assert type(made.optimizer) is keras.optimizers.Adam

@@ -432,11 +432,13 @@ def test_a_file_that_cannot_be_made_is_said_and_all_else_is_there(
     conv, prune, light, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(cost, "_converted", lambda *words, **options: None)
-    code, line = prune(*conv, "--keep=3,4", "--export=tflite")
+    asked = "--export=tflite,int8,saved_model"
+    code, line = prune(*conv, "--keep=3,4", asked)
     assert code == 2
-    assert "export: the network has no tflite form" in line
+    assert "export: the network has no tflite and no int8 form" in line
     folder = cut_in(tmp_path)
     assert {"report.md", "results.csv", "pruned.keras"} <= set(files_of(folder))
+    assert (folder / "saved_model").is_dir()
 
 
 PUBLISHED = "keep: got 3 numbers, expected 2: the 2 groups are c1 (6), f2 (8)"
@@ -521,7 +523,13 @@ def test_files_that_are_no_fit_network(prune, tmp_path, make, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_network_without_a_unit_to_cut_is_said(prune, light, tmp_path):
+def test_a_cut_of_nothing_is_said(conv, prune, light, tmp_path):
+    assert prune(*conv, "--sparsity=0.05", "--round_to=8") == (0, "")
+    report = (cut_in(tmp_path) / "report.md").read_text()
+    assert "cut 1: nothing was cut, every unit stays" in report
+
+
+def test_a_network_without_a_unit_to_cut_is_said(prune, rank, light, tmp_path):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Dense(10, name="logits")(keras.layers.Flatten()(inputs))
     keras.Model(inputs, x, name="flat").save(tmp_path / "a.keras")
@@ -529,6 +537,7 @@ def test_a_network_without_a_unit_to_cut_is_said(prune, light, tmp_path):
     code, line = prune(*words, "--sparsity=0.5")
     assert code == 2
     assert "model 'flat' has no unit that can be cut (logits: " in line
+    assert rank(*words, "--criterion=l2") == (2, line)
 
 
 def test_a_second_process_is_refused(conv, prune, light, tmp_path):

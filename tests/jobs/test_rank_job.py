@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from network_pruning.evaluation import metrics
 from network_pruning.jobs.rankings import Ranking
@@ -326,3 +327,15 @@ def test_groups_may_have_any_name(run):
     assert loaded.price == Price(9, 12, 1.5)
     rows = list(csv.reader(loaded.table().splitlines()))
     assert [row[0] for row in rows[1::3]] == list(names)
+
+
+def test_scores_that_are_no_numbers_are_none(rank, conv_file, tmp_path):
+    network = keras.models.load_model(conv_file)
+    kernel, *rest = network.layers[1].get_weights()
+    kernel[..., 0] = np.nan
+    network.layers[1].set_weights([kernel, *rest])
+    network.save(tmp_path / "broken.keras")
+    words = f"--model={tmp_path}/broken.keras", *CONV, f"--output_dir={tmp_path}"
+    code, line = rank(*words, "--criterion=l2")
+    assert (code, "scores: got NaN" in line) == (2, True), line
+    assert not list(tmp_path.rglob("ranking.csv"))

@@ -232,3 +232,22 @@ def test_images_of_any_size_are_ranked_by_coalitions():
     expected = score_units(settled, "leave_one_out", data)
     for ours, theirs in zip(found.values(), expected.values(), strict=True):
         assert np.allclose(ours.values, theirs.values, rtol=1e-4, atol=1e-6)
+
+
+def test_what_cannot_be_ranked_is_said():
+    inputs = [keras.Input((4,)), keras.Input((3,))]
+    hidden = layers.Dense(5, "relu")(layers.Concatenate()(inputs))
+    two = keras.Model(inputs, layers.Dense(3)(hidden), name="two")
+    plain = cases.plain()
+    named = keras.Model(plain.inputs, {"out": plain.outputs[0]}, name="named")
+    data = cases.dataset(plain)
+    for model, criterion, options, message in (
+        (two, "apoz", {}, "model 'two': got 2 inputs, expected one, of images"),
+        (two, "mean_activation", {}, "model 'two': got 2 inputs, expected one"),
+        (named, "fisher", {}, "model 'named': got its output within a dict, expected"),
+        (plain, "l2", {"groups": ["hidden_1"]}, "groups: got 'hidden_1', expected gr"),
+        (plain, "random", {"seed": -1}, "seed: got -1, expected a whole number"),
+        (plain, "random", {"seed": 1.5}, "seed: got 1.5, expected a whole number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score_units(model, criterion, data, **options)

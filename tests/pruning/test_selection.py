@@ -172,3 +172,14 @@ def test_a_budget_of_nothing_is_refused():
     model.trainable = False
     with pytest.raises(ValueError, match="has none: frozen weights do not count"):
         selection.keep_units(scores, budget={"params": 0.5}, model=model)
+
+
+def test_what_is_no_budget_is_refused():
+    model = cases.plain()
+    scores = score_units(model, "l2")
+    for budget, message in (
+        (0.5, "budget: got 0.5, expected shares by cost, as in {'macs': 0.5}"),
+        ({"macs": "0.5"}, "budget: got macs:0.5, expected the share that may remain"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            selection.keep_units(scores, budget=budget, model=model)

@@ -196,6 +196,9 @@ def test_a_rule_can_be_taught(monkeypatch):
     layer_rules.register_layer_rule(Doubled, dense)
     groups = units.find_groups(chain(Doubled(5, name="odd")))
     assert [group.name for group in groups] == ["a", "odd"]
+    for given in ((3, dense), (layers.Embedding, "x")):
+        with pytest.raises(ValueError, match="expected a class of layers and a LayerR"):
+            layer_rules.register_layer_rule(*given)
     with pytest.raises(ValueError, match="Doubled has a rule already"):
         layer_rules.register_layer_rule(Doubled, dense)
 

@@ -94,6 +94,8 @@ def score_units(
     """
     function = _known(criterion)
     _check_options(criterion, function, options)
+    if not _is_whole(seed) or seed < 0:
+        raise ValueError(f"seed: got {seed!r}, expected a whole number, 0 or more.")
     if data is not None:
         check_images(model, data)
     chosen = list(find_groups(model) if groups is None else groups)
@@ -109,6 +111,10 @@ def score_units(
 def _check_groups(model: keras.Model, groups: Iterable[UnitGroup]) -> None:
     own = {id(layer) for layer in model._flatten_layers()}
     for group in groups:
+        if not isinstance(group, UnitGroup):
+            raise ValueError(
+                f"groups: got {group!r}, expected groups that find_groups(model) gives."
+            )
         if any(id(member.layer) not in own for member in group.producers):
             raise ValueError(
                 f"groups: {group.name!r} is of another model than {model.name!r}, "

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.classifiers import check_one_input
 from network_pruning.graph import Apply, Call, replay
 from network_pruning.pruning.channel_ids import IntArray
 from network_pruning.pruning.criteria._examples import Each
@@ -53,7 +54,11 @@ def reading_means(
     Returns:
         (images, labels) -> by group name [n, n_units]: for each example, the mean of
         the measure over the unit's positions, at all its consumers.
+
+    Raises:
+        ValueError: If the network has several inputs.
     """
+    check_one_input(model)
     readers: dict[int, list[tuple[str, IntArray, int]]] = defaultdict(list)
     for group in groups:
         for member in group.consumers:

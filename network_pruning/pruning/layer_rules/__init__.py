@@ -61,8 +61,13 @@ def register_layer_rule(layer_class: type[Any], rule: LayerRule) -> None:
         rule: For a subclass of Dense that only adds a print, `RULES[Dense]`.
 
     Raises:
-        ValueError: If the class has a rule already.
+        ValueError: If the class has a rule already, or they are something else.
     """
+    if not (isinstance(layer_class, type) and isinstance(rule, LayerRule)):
+        raise ValueError(
+            f"got {layer_class!r} and {rule!r}, expected a class of layers and a "
+            "LayerRule, as in RULES"
+        )
     if layer_class in RULES:
         raise ValueError(
             f"layer class {layer_class.__name__} has a rule already, expected a class "
