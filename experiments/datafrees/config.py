@@ -97,7 +97,9 @@ class DatafreeConfig:
         "name for ordinary distillation.",
     )
     eval_dataset: str | None = flag(
-        None, "Real images that students are judged on; by default the teacher's."
+        None,
+        "Real images that students are judged on; by default the teacher's. Of a model "
+        "file also what it has learnt from.",
     )
     model: str | None = flag(None, "Teacher; train makes hinton1200 by default.")
     model_checkpoint: str | None = flag(

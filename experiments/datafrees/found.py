@@ -117,18 +117,23 @@ def trained_on(config: DatafreeConfig, chain: Chain) -> str:
     """Returns the name of the images that the teacher has seen.
 
     Raises:
-        ValueError: If neither the flags nor a train step say it.
+        ValueError: If neither a train step nor, for a model file, the flags say it.
     """
-    if config.eval_dataset is not None:
-        return config.eval_dataset
-    if config.dataset is not None and not is_reconstructed(config.dataset):
-        return config.dataset
-    if _names_file(config):
+    if not _names_file(config):
+        return str(_trained(config, chain).fields["dataset"])
+    named = config.eval_dataset or _real_name(config)
+    if named is None:
         raise ValueError(
             "eval_dataset: a model file does not say what it was trained on: give "
             "--eval_dataset"
         )
-    return str(_trained(config, chain).fields["dataset"])
+    return named
+
+
+def _real_name(config: DatafreeConfig) -> str | None:
+    """Returns the --dataset that is no folder of reconstructed images."""
+    named = config.dataset
+    return None if named is None or is_reconstructed(named) else named
 
 
 def _names_file(config: DatafreeConfig) -> bool:
@@ -149,8 +154,10 @@ def _trained(config: DatafreeConfig, chain: Chain) -> Stage:
             )
         return stages[0]
     wanted = config.given("model", "init", "rng_seed")
-    if config.dataset is not None and config.procedure == "compute_stats":
-        wanted["dataset"] = config.dataset
+    # With distill it names what the student learns from.
+    named = None if config.procedure == "distill" else _real_name(config)
+    if named is not None:
+        wanted["dataset"] = named
     stage = chain.find("train", wanted, {})
     if stage is None:
         raise ValueError(_first("trained teacher", "train", config, chain, wanted))
@@ -162,17 +169,38 @@ def _is_at(stage: Stage, folder: Path) -> bool:
 
 
 def find_taught(
-    config: DatafreeConfig, chain: Chain, load: Load, build: Build
+    config: DatafreeConfig,
+    chain: Chain,
+    load: Load,
+    build: Build,
+    judging: bool = False,
 ) -> tuple[Dataset, Teacher]:
     """Returns the images that the teacher has seen, and the teacher.
+
+    Args:
+        config: The flags.
+        chain: The run.
+        load: `data.load`.
+        build: `models.build`.
+        judging: Whether --eval_dataset may name other images instead.
+
+    Returns:
+        Both.
 
     Raises:
         ValueError: If one is missing, with what makes it.
     """
     name = trained_on(config, chain)
     seen = None if _names_file(config) else _trained(config, chain)
-    if seen is not None and seen.fields["dataset"] != name:
-        seen = None
+    asked = config.eval_dataset
+    if asked is not None and asked != name:
+        if judging:
+            name, seen = asked, None
+        elif config.procedure != "all":
+            raise ValueError(
+                f"eval_dataset: got {asked}, expected {name} or none: what "
+                f"{config.procedure} reads is what the teacher has learnt from"
+            )
     real = load_real(name, config, load, None if seen is None else seen.fields)
     if seen is not None and seen.inputs.get(IMAGES) not in {None, real.fingerprint}:
         raise ValueError(
@@ -182,7 +210,7 @@ def find_taught(
         )
     shape, classes = real.input_shape, real.num_classes
     teacher = find_teacher(config, chain, build, shape, classes)
-    flag = "dataset" if config.eval_dataset is None else "eval_dataset"
+    flag = "eval_dataset" if name == config.eval_dataset else "dataset"
     check_fit(flag, real, teacher.network)
     return real, teacher
 

@@ -92,7 +92,7 @@ def distil(
     """
     import models
 
-    real, teacher = found.find_taught(config, chain, load, build)
+    real, teacher = found.find_taught(config, chain, load, build, judging=True)
     data, source = lesson_images(config, chain, load, teacher, real.multi_label)
     found.check_fit("dataset", data, teacher.network)
     model = config.student_model or found.usual_student(

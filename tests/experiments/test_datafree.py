@@ -19,6 +19,7 @@ from network_pruning.inversion.records import ActivationRecords
 from network_pruning.inversion.shards import load_reconstructed
 from network_pruning.runs import DamagedFile
 from network_pruning.types import Scores
+from network_pruning.views import rescaled
 
 layers = keras.layers
 TINY = {
@@ -206,7 +207,7 @@ def test_files_alone_are_enough(made, tmp_path):
         summary_folder=str(tmp_path),
         model_checkpoint=str(teacher),
         records=str(records),
-        images=1,
+        images=2,
         steps=2,
     )
     (stage,) = datafree.run(config, must_not_load, build_file)
@@ -502,7 +503,7 @@ def test_names_are_judged_without_tensorflow():
 )
 def test_the_answer_names_the_flag_that_was_unfit(given, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        datafree.check(DatafreeConfig(procedure="train", **given))
+        datafree.check(DatafreeConfig(procedure="distill", **given))
 
 
 def test_the_command_answers_in_one_line(tmp_path, monkeypatch, capfd):
@@ -583,3 +584,26 @@ def test_ordinary_distillation_and_all_at_once(tmp_path, load):
     options["dataset"] = str(stages[2].run.path)
     (same,) = steps_of(tmp_path, load, procedure="distill", **options)
     assert same.run.path == stages[3].run.path
+
+
+def test_the_teachers_images_are_those_it_has_learnt_from(made, load, digits):
+    root, stages = made
+    other = rescaled(digits, 0.0, 0.5)
+
+    def known(name, **options):
+        return digits if name == "uci_digits" else other
+
+    def taught(judging=False, **options):
+        config = DatafreeConfig(summary_folder=str(root), run_name="tiny", **options)
+        chain = Chain(root / "tiny")
+        return found.find_taught(config, chain, known, build, judging)[0]
+
+    assert taught(procedure="compute_stats") is digits
+    assert taught(procedure="all", eval_dataset="fashion") is digits
+    # What a student learns from is not what its teacher has learnt from.
+    assert taught(True, procedure="distill", dataset="fashion") is digits
+    assert taught(True, procedure="distill", eval_dataset="fashion") is other
+    with pytest.raises(ValueError, match="eval_dataset: got fashion, expected uci"):
+        taught(procedure="leakage", eval_dataset="fashion")
+    with pytest.raises(ValueError, match="no trained teacher .*--dataset=fashion"):
+        taught(procedure="prune", dataset="fashion")
