@@ -116,6 +116,12 @@ def _load(
     data = networks.load_data(config, load)
     strangers = networks.load_strangers(config, data, load)
     found = networks.find(config, data, build_model)
+    if config.retrain_epochs and not found.network.trainable_weights:
+        raise ValueError(
+            f"retrain_epochs: got {config.retrain_epochs} for model "
+            f"{found.network.name!r}, whose weights are all frozen, expected 0, or a "
+            "network saved with model.trainable = True"
+        )
     teacher = teachers.find(config, data, build_model)
     identity = _identity(config, found)
     # Runs without them, older ones among these, do not tell of them.
@@ -338,7 +344,7 @@ def _save_model(network: keras.Model, path: Path) -> None:
 
 
 def _remarks(run_dir: RunDir, config: PruneConfig) -> list[str]:
-    """Says what the tables do not: ends of sampling, limits, and where one unit stays.
+    """Says what the tables do not: ends of sampling, ties, limits, last units.
 
     Returns:
         Lines, step by step.
@@ -352,8 +358,9 @@ def _remarks(run_dir: RunDir, config: PruneConfig) -> list[str]:
     for number in range(1, config.steps + 1):
         part = RunDir(run_dir.path / f"step-{number}")
         if part.exists(FILE):
-            stops = Ranking.load(part).stops()
-            lines += [f"ranked for cut {number}: {line}" for line in stops]
+            ranking = Ranking.load(part)
+            said = [*ranking.stops(), *ranking.ties()]
+            lines += [f"ranked for cut {number}: {line}" for line in said]
         if part.exists(LIMITS):
             lines.append(f"cut {number}: {limits.remark(part.read_json(LIMITS))}")
         if part.exists("plan.json"):

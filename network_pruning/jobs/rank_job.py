@@ -245,4 +245,4 @@ def terminal_table(ranking: Ranking, shown: int = 5) -> str:
         f"price: {price.forward:,} examples forward, {price.backward:,} backward, "
         f"{price.seconds:.1f} s"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *ranking.ties()])

@@ -143,6 +143,19 @@ class Ranking:
             if scores.decided is not None
         ]
 
+    def ties(self) -> list[str]:
+        """Says where the scores choose nothing.
+
+        Returns:
+            A line a group of several units whose scores are all the same.
+        """
+        return [
+            f"{group}: all {len(scores.values)} units have one score, those in front "
+            "stay: another criterion would tell them apart"
+            for group, scores in self.scores.items()
+            if len(scores.values) > 1 and np.ptp(scores.values) == 0
+        ]
+
     @property
     def price(self) -> Price:
         """What all groups together have cost."""

@@ -585,3 +585,29 @@ def test_groups_that_earlier_steps_have_used_up_are_left_out():
     assert choices._known_counts(config, dense, groups, step) == {"last": 2}
     config = PruneConfig(model="a.keras", keep=(1, 1, 3))
     assert choices._known_counts(config, dense, groups, step) == {"last": 3}
+
+
+def test_frozen_networks_are_not_retrained(prune, light, conv_file, tmp_path):
+    network = keras.models.load_model(conv_file)
+    network.trainable = False
+    network.save(tmp_path / "still.keras")
+    words = f"--model={tmp_path}/still.keras", *CONV, f"--output_dir={tmp_path}/out"
+    code, line = prune(*words, "--keep=3,4", "--retrain_epochs=1")
+    assert code == 2
+    assert "retrain_epochs: got 1 for model " in line
+    assert "all frozen, expected 0" in line
+
+
+def test_scores_that_choose_nothing_are_said(
+    conv_file, prune, rank, light, in_process, tmp_path
+):
+    network = keras.models.load_model(conv_file)
+    kernel, *rest = network.layers[1].get_weights()
+    network.layers[1].set_weights([np.ones_like(kernel), *rest])
+    network.save(tmp_path / "alike.keras")
+    words = f"--model={tmp_path}/alike.keras", *CONV, f"--output_dir={tmp_path}"
+    said = f"{network.layers[1].name}: all 6 units have one score, those in front stay"
+    assert rank(*words, "--criterion=l2") == (0, "")
+    assert said in in_process.out
+    assert prune(*words, "--criterion=l2", "--keep=3,4") == (0, "")
+    assert f"ranked for cut 1: {said}" in in_process.out

@@ -170,7 +170,7 @@ def test_whole_numbers_are_cast_as_keras_does():
 @pytest.mark.parametrize("batch_size", [0, -3, 2.5])
 def test_batches_of_no_size(batch_size):
     model = cases.plain()
-    with pytest.raises(ValueError, match=f"batch_size: got {batch_size}, expected 1"):
+    with pytest.raises(ValueError, match=f"batch_size: got {batch_size}, expected a"):
         certificate.certify(
             model, {}, model, cases.examples(model), batch_size=batch_size
         )

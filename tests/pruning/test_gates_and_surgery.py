@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from network_pruning import graph
 from network_pruning.pruning.certificate import certify
+from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.gates import gate
+from network_pruning.pruning.selection import keep_units
 from network_pruning.pruning.surgery import shrink
 from network_pruning.pruning.units import find_groups
 from tests import cases
@@ -453,3 +455,17 @@ def test_random_chains(shape, blocks, flatten_at, seed):
     assert proof.ok, proof
     masked = gate(model, masks)(x)
     assert np.abs(masked - small(x)).max() <= 1e-5 * np.abs(masked).max()
+
+
+def test_renormalisation_and_layers_that_do_nothing_are_cut():
+    x = inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(6, 3, name="first")(x)
+    x = layers.BatchNormalization(renorm=True)(x)
+    x = layers.Identity()(layers.ReLU()(x))
+    x = layers.Conv2D(5, 3, name="second")(x)
+    outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    model = cases.randomise(keras.Model(inputs, outputs))
+    masks = keep_units(score_units(model, "l2"), sparsity=0.5)
+    small = shrink(model, masks)
+    assert small.get_layer("first").filters == 3
+    certify(model, masks, small, cases.examples(model)).require()

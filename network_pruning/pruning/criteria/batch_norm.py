@@ -53,8 +53,9 @@ def _scales(group: UnitGroup) -> npt.NDArray[np.float64]:
     if missing := int(np.isnan(values).sum()):
         raise ValueError(
             f"criterion 'batch_norm': no BatchNormalization with scale=True follows "
-            f"{missing} of the {group.n_units} units of group {group.name!r}: rank "
-            "by another criterion, or some groups alone (--layer; in code, groups)."
+            f"{missing} of the {group.n_units} units of group {group.name!r}: take "
+            "another criterion; some groups alone are ranked by --layer of "
+            "network_pruning.rank, in code by groups."
         )
     return values
 

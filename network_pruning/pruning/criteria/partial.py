@@ -12,6 +12,7 @@ from network_pruning.pruning.coalitions import Coalitions
 from network_pruning.pruning.criteria._games import Checkpoint, Resume, play
 from network_pruning.pruning.games import Estimate
 from network_pruning.pruning.units import UnitGroup
+from network_pruning.ranges import check_whole
 from network_pruning.types import Dataset, Scores
 
 
@@ -48,8 +49,10 @@ def score(
         Values [n_units] by group name, exact on these images.
 
     Raises:
-        ValueError: If there are no data, or the size needs too many coalitions.
+        ValueError: If there are no data, or the size is below 1 or needs too many
+            coalitions.
     """
+    check_whole({"size": size}, 1)
 
     def estimate(group: UnitGroup, game: Coalitions, state: dict[str, Any]) -> Estimate:
         del group

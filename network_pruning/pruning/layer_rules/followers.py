@@ -42,7 +42,11 @@ def _multiplied(site: Site) -> IntArray:
 _NORMALISATION = LayerRule(
     role="follower",
     weight_axes=dict.fromkeys(
-        ("gamma", "beta", "moving_mean", "moving_variance"), _PER_CHANNEL
+        (
+            *("gamma", "beta", "moving_mean", "moving_variance"),
+            *("moving_stddev", "renorm_mean", "renorm_stddev"),  # with renorm=True
+        ),
+        _PER_CHANNEL,
     ),
     fixed=_norm_axis,
     quiet=False,

@@ -139,7 +139,7 @@ RULES: dict[type[Any], LayerRule] = {
     ),
     **dict.fromkeys(
         [
-            *_named("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"),
+            *_named("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Identity"),
             *_named("ActivityRegularization", "RepeatVector", "Resizing", "CenterCrop"),
             *_named("RandomFlip", "RandomCrop", "RandomTranslation", "RandomRotation"),
             *_named("RandomZoom", "RandomHeight", "RandomWidth"),
