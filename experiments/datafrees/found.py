@@ -24,6 +24,8 @@ IMAGES = "images"
 """Among what a step has read: the fingerprint of the images it learnt from."""
 Build = Callable[..., keras.Model]
 Load = Callable[..., Any]
+RECORDING = ("layers", "form", "rank", "joint", "basis", "fraction")
+"""Flags that say which records."""
 
 
 @dataclass(frozen=True)
@@ -253,9 +255,7 @@ def find_records(
     """
     if config.records is not None:
         return ActivationRecords.load(config.records)
-    wanted: dict[str, Any] = config.given(
-        "layers", "form", "rank", "joint", "basis", "fraction"
-    )
+    wanted: dict[str, Any] = config.given(*RECORDING)
     if config.recipe().objective.startswith("spectral"):
         wanted["spectra"] = True
     read = {} if teacher_mark is None else {"teacher": teacher_mark}
@@ -285,9 +285,12 @@ def find_images(
     wanted = {}
     if config.optimization_objective is not None:
         wanted["objective"] = config.optimization_objective
-    stage = chain.find("optimize_dataset", wanted, {"teacher": teacher_mark})
+    read = {"teacher": teacher_mark}
+    if config.given("records", *RECORDING):
+        read["records"] = find_records(config, chain, teacher_mark).digest
+    stage = chain.find("optimize_dataset", wanted, read)
     if stage is None:
-        flags = config.given("optimization_objective")
+        flags = config.given("optimization_objective", "records", *RECORDING)
         what = "reconstructed images"
         raise ValueError(_first(what, "optimize_dataset", config, chain, flags))
     return load_reconstructed(stage.run.path), stage.run.path

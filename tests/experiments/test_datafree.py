@@ -250,6 +250,7 @@ def test_records_and_images_that_are_missing_name_their_commands(made, load):
             {"optimization_objective": "all_layers"},
             "--procedure=optimize_dataset .*objective=all_layers",
         ),
+        ("distill", {"form": "diag"}, "--procedure=compute_stats .*form=diag"),
         (
             "distill",
             {"optimization_objective": "all_layers", "model": "hinton1200"},
