@@ -248,8 +248,8 @@ class _Making:
         with lock(path, wait=True):
             return self._own(procedure, **flags)
 
-    def _own(self, procedure: Procedure, **flags: Any) -> Stage:
-        return self.table.step(procedure, self._config(**flags), self.chain)
+    def _own(self, take: Procedure, **flags: Any) -> Stage:
+        return self.table.step(take, self._config(**flags), self.chain)
 
     def _record(self) -> int:
         """Takes records.
@@ -286,7 +286,7 @@ class _Making:
 
     def _taught(self, **flags: Any) -> keras.Model:
         named = {"student_model": self.pair.student, "rng_seed": self.seed, **flags}
-        return _network(self._own(lessons.distil, **named))
+        return _network(self._own(lessons.distil, procedure="distill", **named))
 
     def _images(self) -> None:
         flags = {"optimization_objective": self.objective, **self.pair.images}

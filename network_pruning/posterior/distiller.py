@@ -180,7 +180,7 @@ class PosteriorDistiller(keras.Model):
         told = getattr(self.optimizer, "_learning_rate", None)
         if isinstance(told, LearningRateSchedule):
             return None
-        return float(self.optimizer.learning_rate)
+        return _number(self.optimizer.learning_rate)
 
     def _hand_on_rate(self) -> None:
         """Gives students a learning rate that a callback has given to the optimiser."""
@@ -299,10 +299,10 @@ class PosteriorDistiller(keras.Model):
                     f"across a turn at {turn}, expected epochs of whole executions: "
                     "another batch_size, or 1"
                 )
-            total, count = (float(v) for v in self.tracker.variables)
+            total, count = map(_number, self.tracker.variables)
             logs = take_steps(iterator)
             step = int(self.steps.numpy())
-            new_total, new_count = (float(v) for v in self.tracker.variables)
+            new_total, new_count = map(_number, self.tracker.variables)
             self.check((new_total - total) / (new_count - count), step)
             self.look(step)
             return {**logs, **self.told()}
@@ -391,6 +391,11 @@ class PosteriorDistiller(keras.Model):
                 f"the chain's NLL became {nll:.4g} at step {step}, knowing nothing has "
                 f"{np.log(self.classes):.3g}: lower the step size"
             )
+
+
+def _number(variable: tf.Variable) -> float:
+    """Returns a variable's value, of all replicas where there are several."""
+    return float(keras.backend.get_value(variable))
 
 
 def _parts(data: Any) -> tuple[tf.Tensor, tf.Tensor]:
