@@ -6,8 +6,8 @@ What is no number lies in none; the message says what was got and what is expect
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 Values = Mapping[str, Any]
@@ -24,9 +24,8 @@ def check_above(values: Values, least: float = 0) -> None:
     Raises:
         ValueError: For the first that is not, or is not finite.
     """
-    for name, value in _each(values):
-        if not least < _real(value) < math.inf:
-            raise ValueError(f"{name}: got {value!r}, expected a number above {least}")
+    expected = f"a number above {least}"
+    _judge(values, lambda value: least < _real(value) < math.inf, expected)
 
 
 def check_from(values: Values, least: float = 0) -> None:
@@ -39,9 +38,8 @@ def check_from(values: Values, least: float = 0) -> None:
     Raises:
         ValueError: For the first that is not, or is not finite.
     """
-    for name, value in _each(values):
-        if not least <= _real(value) < math.inf:
-            raise ValueError(f"{name}: got {value!r}, expected {least} or more")
+    expected = f"{least} or more"
+    _judge(values, lambda value: least <= _real(value) < math.inf, expected)
 
 
 def check_whole(values: Values, least: int = 0) -> None:
@@ -54,11 +52,12 @@ def check_whole(values: Values, least: int = 0) -> None:
     Raises:
         ValueError: For the first that is not.
     """
-    for name, value in _each(values):
-        if not isinstance(value, numbers.Integral) or value < least:
-            raise ValueError(
-                f"{name}: got {value!r}, expected a whole number, {least} or more"
-            )
+    expected = f"a whole number, {least} or more"
+    _judge(
+        values,
+        lambda value: isinstance(value, Integral) and _real(value) >= least,
+        expected,
+    )
 
 
 def check_share(values: Values, low: str = "[", high: str = "]") -> None:
@@ -72,21 +71,21 @@ def check_share(values: Values, low: str = "[", high: str = "]") -> None:
     Raises:
         ValueError: For the first that is none.
     """
-    for name, value in _each(values):
+
+    def fits(value: Any) -> bool:
         share = _real(value)
-        fits = 0 < share < 1 or low == "[" and share == 0 or high == "]" and share == 1
-        if not fits:
-            raise ValueError(
-                f"{name}: got {value!r}, expected a share in {low}0,1{high}"
-            )
+        return 0 < share < 1 or share == 0 and low == "[" or share == 1 and high == "]"
+
+    _judge(values, fits, f"a share in {low}0,1{high}")
 
 
-def _each(values: Values) -> Iterator[tuple[str, Any]]:
+def _judge(values: Values, fits: Callable[[Any], bool], expected: str) -> None:
     for name, value in values.items():
         for one in value if isinstance(value, tuple) else (value,):
-            yield name, one
+            if not fits(one):
+                raise ValueError(f"{name}: got {one!r}, expected {expected}")
 
 
 def _real(value: Any) -> float:
     """Returns a real number as a float, and nan, which no range holds, for the rest."""
-    return float(value) if isinstance(value, numbers.Real) else math.nan
+    return float(value) if isinstance(value, Real) else math.nan

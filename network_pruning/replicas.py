@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -54,3 +55,28 @@ def over_whole_batch(
     start = tf.reduce_sum(counts[: replicas.replica_id_in_sync_group])
     each = compute(*(replicas.all_gather(value, axis=0) for value in values))
     return each[start : start + count]
+
+
+def summed(values: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns the sums over all replicas."""
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        return values
+    return replicas.all_reduce("sum", values)
+
+
+def assign_all(variables: list[tf.Variable], values: list[tf.Tensor]) -> None:
+    """Assigns the same values on all replicas."""
+    replicas = tf.distribute.get_replica_context()
+    if replicas is None or replicas.num_replicas_in_sync == 1:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return
+
+    def assign(strategy: Any, values: list[tf.Tensor]) -> None:
+        for variable, value in zip(variables, values, strict=True):
+            strategy.extended.update(
+                variable, lambda v, new: v.assign(new), args=(value,)
+            )
+
+    replicas.merge_call(assign, args=(values,))

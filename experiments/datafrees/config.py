@@ -92,9 +92,10 @@ class DatafreeConfig:
     summary_folder: str = flag("results", "Folder of all runs.")
     dataset: str | None = flag(
         None,
-        "train: images to learn, by default mnist, of lenet mnist_conv. distill: by "
-        "default the newest reconstructed set of the run; the folder of another, or a "
-        "name for ordinary distillation.",
+        "train and all: images that the teacher learns, by default mnist, of lenet "
+        "mnist_conv. distill: by default the newest reconstructed set of the run; the "
+        "folder of another, or a name for ordinary distillation. Others: a set or, by "
+        "what it has learnt, a teacher.",
     )
     eval_dataset: str | None = flag(
         None,
@@ -235,8 +236,7 @@ class DatafreeConfig:
 
     def given(self, *names: str) -> dict[str, Any]:
         """Returns those of the named flags that are given."""
-        pairs = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in pairs.items() if value is not None}
+        return fields_of(self, *names)
 
     def recipe(self) -> Recipe:
         """Returns how images are made."""

@@ -123,7 +123,7 @@ def trained_on(config: DatafreeConfig, chain: Chain) -> str:
     """
     if not _names_file(config):
         return str(_trained(config, chain).fields["dataset"])
-    named = config.eval_dataset or _real_name(config)
+    named = config.eval_dataset or real_name(config)
     if named is None:
         raise ValueError(
             "eval_dataset: a model file does not say what it was trained on: give "
@@ -132,7 +132,7 @@ def trained_on(config: DatafreeConfig, chain: Chain) -> str:
     return named
 
 
-def _real_name(config: DatafreeConfig) -> str | None:
+def real_name(config: DatafreeConfig) -> str | None:
     """Returns the --dataset that is no folder of reconstructed images."""
     named = config.dataset
     return None if named is None or is_reconstructed(named) else named
@@ -157,7 +157,7 @@ def _trained(config: DatafreeConfig, chain: Chain) -> Stage:
         return stages[0]
     wanted = config.given("model", "init", "rng_seed")
     # With distill it names what the student learns from.
-    named = None if config.procedure == "distill" else _real_name(config)
+    named = None if config.procedure == "distill" else real_name(config)
     if named is not None:
         wanted["dataset"] = named
     stage = chain.find("train", wanted, {})

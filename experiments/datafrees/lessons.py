@@ -152,9 +152,9 @@ def lesson_images(
         teacher: Whose images they are.
         many: Whether an image has any number of attributes.
     """
-    named = config.dataset
     # With all, --dataset names what the teacher learns from.
-    if named is None or config.procedure == "all" or found.is_reconstructed(named):
+    named = None if config.procedure == "all" else found.real_name(config)
+    if named is None:
         images, folder = found.find_images(config, chain, teacher.mark)
         if many:
             images = images.with_attributes(teacher.network)

@@ -21,13 +21,13 @@ from network_pruning.evaluation import metrics
 from network_pruning.evaluation.cost import CostCard, cost_card, export
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.graph import fingerprint
-from network_pruning.jobs import limits, networks, teachers
+from network_pruning.jobs import networks, teachers
 from network_pruning.jobs.boards import TrainingBoard
-from network_pruning.jobs.choices import LIMITS, Step, choose, scores_file
+from network_pruning.jobs.choices import Step, choose, scores_file
 from network_pruning.jobs.distillations import Lesson, distill
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
-from network_pruning.jobs.rankings import FILE, Ranking
+from network_pruning.jobs.prune_remarks import remarks
 from network_pruning.jobs.trainings import Training
 from network_pruning.prune_config import PruneConfig
 from network_pruning.pruning.certificate import Certificate, certify
@@ -103,7 +103,7 @@ def run(
         _report(config, given.found, cards, run_dir)
         _deliver(config, network, given.data, run_dir)
     print(table(cards))
-    print("".join(f"\n{line}" for line in _remarks(run_dir, config)), end="")
+    print("".join(f"\n{line}" for line in remarks(run_dir, config)), end="")
     print(f"\npruned network: {folder / 'pruned.keras'}\nreport: {folder}/report.md")
     return network
 
@@ -153,7 +153,7 @@ def _say_plan(config: PruneConfig, given: Given, run_dir: RunDir) -> keras.Model
     planned = _plan(part, given.found.network, masks)
     steps = f" (the first of {config.steps} steps)" if config.steps > 1 else ""
     print(planned)
-    print("".join(f"\n{line}" for line in _remarks(run_dir, config)), end="")
+    print("".join(f"\n{line}" for line in remarks(run_dir, config)), end="")
     print(f"\nas JSON: {part.path / 'plan.json'}; nothing was cut{steps}")
     return given.found.network
 
@@ -343,48 +343,6 @@ def _save_model(network: keras.Model, path: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _remarks(run_dir: RunDir, config: PruneConfig) -> list[str]:
-    """Says what the tables do not: ends of sampling, ties, limits, last units.
-
-    Returns:
-        Lines, step by step.
-    """
-    lines = []
-    if config.teacher is not None:
-        lines.append(
-            f"retrained towards {config.teacher}: share {config.soft_weight:g} of the "
-            f"loss, temperature {config.temperature:g}"
-        )
-    for number in range(1, config.steps + 1):
-        part = RunDir(run_dir.path / f"step-{number}")
-        if part.exists(FILE):
-            ranking = Ranking.load(part)
-            said = [*ranking.stops(), *ranking.ties()]
-            lines += [f"ranked for cut {number}: {line}" for line in said]
-        if part.exists(LIMITS):
-            lines.append(f"cut {number}: {limits.remark(part.read_json(LIMITS))}")
-        if part.exists("plan.json"):
-            said = _nothing_cut(part)
-            said += _last_units(part) if config.keep is None else []
-            lines += [f"cut {number}: {line}" for line in said]
-    return lines
-
-
-def _nothing_cut(part: RunDir) -> list[str]:
-    groups = part.read_json("plan.json")["groups"]
-    if any(len(group["kept"]) < group["units"] for group in groups):
-        return []
-    return ["nothing was cut, every unit stays: ask for more, or a smaller --round_to"]
-
-
-def _last_units(part: RunDir) -> list[str]:
-    return [
-        f"{group['name']}: 1 of {group['units']} units stays, no layer can be emptied"
-        for group in part.read_json("plan.json")["groups"]
-        if len(group["kept"]) == 1 < group["units"]
-    ]
-
-
 def _report(
     config: PruneConfig, found: networks.Found, cards: list[Card], run_dir: RunDir
 ) -> None:
@@ -407,7 +365,7 @@ def _report(
         "Every cut is proven equal to the masked network (certificate.json of each "
         "step); plan.txt says what went, tensor by tensor.",
         "",
-        *(f"- {line}" for line in _remarks(run_dir, config)),
+        *(f"- {line}" for line in remarks(run_dir, config)),
         "",
         "```json",
         json.dumps(config.as_dict(), indent=2),

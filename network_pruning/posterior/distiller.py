@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tf_keras.optimizers.schedules import LearningRateSchedule
 
 from network_pruning import losses
 from network_pruning.classifiers import check_classifier, ends_in_softmax
@@ -25,7 +24,7 @@ from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.samplers.sampler import Sampler
 from network_pruning.posterior.students import Lesson, Student, gather_lessons
 from network_pruning.ranges import check_whole
-from network_pruning.replicas import share_of_mean
+from network_pruning.replicas import assign_all, share_of_mean, summed
 from network_pruning.training import DivergedError, check_no_loss
 
 HALF_SCALE = 1024.0
@@ -171,25 +170,17 @@ class PosteriorDistiller(keras.Model):
                     f"steps_per_execution: got {at_once}, expected a divisor of "
                     f"burn_in ({self.burn_in}) and of every thin ({watcher.every})"
                 )
-        self._rate = self._rate_now()
+        self._rate = _number(self.optimizer.learning_rate)
         for student in self.students:
             student.start(self.optimizer, jit_compile)
 
-    def _rate_now(self) -> float | None:
-        """Returns the learning rate that callbacks may change; None of a schedule."""
-        told = getattr(self.optimizer, "_learning_rate", None)
-        if isinstance(told, LearningRateSchedule):
-            return None
-        return _number(self.optimizer.learning_rate)
-
     def _hand_on_rate(self) -> None:
         """Gives students a learning rate that a callback has given to the optimiser."""
-        rate = self._rate_now()
-        if rate is None or rate == self._rate:
-            return
-        self._rate = rate
-        for student in self.students:
-            student.follow(rate)
+        rate = _number(self.optimizer.learning_rate)
+        if rate != self._rate:
+            self._rate = rate
+            for student in self.students:
+                student.follow(rate)
 
     def _check_draws(self, watcher: Watcher) -> None:
         """Judges whether a watcher would ever see a draw.
@@ -256,7 +247,7 @@ class PosteriorDistiller(keras.Model):
             scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         whole = map(tf.convert_to_tensor, scaled_by)
-        gradients = _summed([gradient / self._scale for gradient in whole])
+        gradients = summed([gradient / self._scale for gradient in whole])
         theta, state = self.sampler.update(
             [weight.read_value() for weight in weights],
             gradients,
@@ -265,7 +256,7 @@ class PosteriorDistiller(keras.Model):
             drawn,
             self.data_size,
         )
-        _assign([*weights, *self._state], [*theta, *state])
+        assign_all([*weights, *self._state], [*theta, *state])
         self.steps.assign_add(1)
         return each
 
@@ -393,9 +384,9 @@ class PosteriorDistiller(keras.Model):
             )
 
 
-def _number(variable: tf.Variable) -> float:
-    """Returns a variable's value, of all replicas where there are several."""
-    return float(keras.backend.get_value(variable))
+def _number(value: tf.Tensor | tf.Variable) -> float:
+    """Returns a value, of all replicas where there are several."""
+    return float(keras.backend.get_value(value))
 
 
 def _parts(data: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -419,28 +410,3 @@ def _parts(data: Any) -> tuple[tf.Tensor, tf.Tensor]:
 def _turn_after(step: int, burn_in: int, every: int) -> int:
     passed = max(step - burn_in, 0) // every
     return burn_in + (passed + 1) * every
-
-
-def _summed(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Returns the sums over all replicas."""
-    replicas = tf.distribute.get_replica_context()
-    if replicas is None or replicas.num_replicas_in_sync == 1:
-        return gradients
-    return replicas.all_reduce("sum", gradients)
-
-
-def _assign(variables: list[tf.Variable], values: list[tf.Tensor]) -> None:
-    """Assigns the same values on all replicas."""
-    replicas = tf.distribute.get_replica_context()
-    if replicas is None or replicas.num_replicas_in_sync == 1:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        return
-
-    def assign(strategy: Any, values: list[tf.Tensor]) -> None:
-        for variable, value in zip(variables, values, strict=True):
-            strategy.extended.update(
-                variable, lambda v, new: v.assign(new), args=(value,)
-            )
-
-    replicas.merge_call(assign, args=(values,))

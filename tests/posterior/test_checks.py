@@ -57,7 +57,10 @@ def test_epochs_without_a_lesson_have_no_loss(make, images, labels):
 
 def test_callbacks_change_the_rate_of_students_that_have_no_own(make, images, labels):
     own = keras.optimizers.SGD(0.5)
-    other = lambda: Student(network("own"), batch_size=BATCH, thin=2, optimizer=own)  # noqa: E731
+
+    def other():
+        return Student(network("own"), batch_size=BATCH, thin=2, optimizer=own)
+
     distiller = make([us, other])
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.25 / (epoch + 1))
     distiller.fit(images, labels, BATCH, epochs=2, verbose=0, callbacks=[schedule])

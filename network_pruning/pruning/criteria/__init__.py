@@ -36,6 +36,7 @@ from network_pruning.pruning.criteria import (
     taylor,
 )
 from network_pruning.pruning.units import UnitGroup, find_groups
+from network_pruning.ranges import check_whole
 from network_pruning.types import Dataset, Scores
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ def score_units(
     """
     function = _known(criterion)
     _check_options(criterion, function, options)
-    if not _is_whole(seed) or seed < 0:
-        raise ValueError(f"seed: got {seed!r}, expected a whole number, 0 or more.")
+    check_whole({"seed": seed})
     if data is not None:
         check_images(model, data)
     chosen = list(find_groups(model) if groups is None else groups)
