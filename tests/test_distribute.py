@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,22 +26,31 @@ def no_process_stays():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Runs distribute_worker.py both ways; gives (folder, results) of each process."""
+    """Gives way -> (folder, results) of each process; runs them when first asked."""
     place = tmp_path_factory.mktemp("distribute")
-    jobs = [("mirrored", "mirrored", None)]
-    for index, tf_config in enumerate(clusters()):
-        jobs.append((f"worker-{index}", "multi_worker", tf_config))
-    processes = []
-    for name, how, tf_config in jobs:
-        words = [how, str(place / name), str(place / f"{name}.json")]
-        processes.append(start(["-m", "tests.distribute_worker", *words], tf_config))
-    said = finish(*processes)
-    codes = [process.returncode for process in processes]
-    assert codes == [0, 0, 0], [errors[-2000:] for _, errors in said]
-    return {
-        name: (place / name, json.loads((place / f"{name}.json").read_text()))
-        for name, _, _ in jobs
-    }
+
+    @functools.cache
+    def run(how: str, *names: str) -> dict[str, tuple[Path, dict]]:
+        tf_configs = clusters() if how == "multi_worker" else [None]
+        words = ["-m", "tests.distribute_worker", how]
+        processes = [
+            start([*words, str(place / name), str(place / f"{name}.json")], tf_config)
+            for name, tf_config in zip(names, tf_configs, strict=True)
+        ]
+        said = finish(*processes)
+        for process, (_, errors) in zip(processes, said, strict=True):
+            assert process.returncode == 0, errors[-2000:]
+        return {
+            name: (place / name, json.loads((place / f"{name}.json").read_text()))
+            for name in names
+        }
+
+    def of(way: str) -> tuple[Path, dict]:
+        if way == "mirrored":
+            return run("mirrored", "mirrored")[way]
+        return run("multi_worker", "worker-0", "worker-1")[way]
+
+    return of
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +82,11 @@ def _by_hand(size: int) -> tuple[list[float], list[np.ndarray]]:
     return steps, network.get_weights()
 
 
-WAYS = ("mirrored", "worker-0", "worker-1")
+WAYS = (
+    "mirrored",
+    pytest.param("worker-0", marks=pytest.mark.slow),
+    pytest.param("worker-1", marks=pytest.mark.slow),
+)
 
 
 @pytest.mark.parametrize("ragged", worker.RAGGED)
@@ -81,14 +96,14 @@ def test_each_of_twenty_steps_has_the_loss_of_one_process(
 ):
     steps, _ = by_hand[ragged]
     assert len(steps) > 20
-    assert trained[way][1]["replicas"] == 2
-    np.testing.assert_allclose(trained[way][1][ragged], steps, rtol=0, atol=1e-5)
+    assert trained(way)[1]["replicas"] == 2
+    np.testing.assert_allclose(trained(way)[1][ragged], steps, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("ragged", worker.RAGGED)
 @pytest.mark.parametrize("way", WAYS[:2])
 def test_ends_with_the_weights_of_one_process(trained, by_hand, way, ragged):
-    run = RunDir(trained[way][0])
+    run = RunDir(trained(way)[0])
     network = fit.finished(run, ragged).load(run, "last")
     for weight, expected in zip(network.get_weights(), by_hand[ragged][1], strict=True):
         scale = np.abs(expected).max()
@@ -109,7 +124,7 @@ def resident(tmp_path_factory):
 @pytest.mark.parametrize("ragged", worker.RAGGED)
 @pytest.mark.parametrize("way", WAYS[:2])
 def test_validates_as_one_process(trained, resident, way, ragged):
-    several = fit.finished(RunDir(trained[way][0]), ragged)
+    several = fit.finished(RunDir(trained(way)[0]), ragged)
     for expected, numbers in zip(
         resident[ragged].history, several.history, strict=True
     ):
@@ -121,7 +136,7 @@ def test_validates_as_one_process(trained, resident, way, ragged):
 
 @pytest.mark.parametrize("way", WAYS[:2])
 def test_resumes_normalised_networks_with_empty_shares(trained, way):
-    run = RunDir(trained[way][0])
+    run = RunDir(trained(way)[0])
     straight, resumed = (
         fit.finished(run, name).load(run, "last").get_weights()
         for name in ("noisy", "again")
@@ -132,20 +147,21 @@ def test_resumes_normalised_networks_with_empty_shares(trained, way):
         np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_only_the_chief_keeps_files(trained):
-    folder, _ = trained["worker-1"]
+    folder, _ = trained("worker-1")
     assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_training_that_the_chief_has_finished_is_not_repeated(trained, way):
-    assert trained[way][1]["steps of the finished"] == 0
+    assert trained(way)[1]["steps of the finished"] == 0
 
 
 @pytest.mark.parametrize("way", WAYS[1:])
 def test_workers_with_different_jobs_all_stop(trained, way):
-    assert not trained[way][1]["same"]
-    assert "type the same command on each" in trained[way][1]["different"]
+    assert not trained(way)[1]["same"]
+    assert "type the same command on each" in trained(way)[1]["different"]
 
 
 def test_explains_a_lost_worker():

@@ -74,7 +74,9 @@ def test_one_weight_moved_fails(cut):
 def test_outputs_are_compared_not_only_weights(cut, monkeypatch):
     """The same mutations, seen without looking at the weights."""
     monkeypatch.setattr(certificate, "_wrong_weight", lambda *_: None)
-    for weight in weights_of(cut[2]):
+    weights = weights_of(cut[2])
+    # A dozen, spread over the network: each is a proof of its own.
+    for weight in weights[:: -(-len(weights) // 12)]:
         # Slopes of PReLU matter only where a channel is negative.
         if weight.shape[-1] < 2 or "alpha" in weight.name:
             continue

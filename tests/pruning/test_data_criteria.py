@@ -177,30 +177,34 @@ def ending_in(model, *ends):
     return keras.Model(model.input, x, name=f"{model.name}_more")
 
 
+SOFTMAX_ENDS = {
+    "layer": (layers.Softmax(),),
+    "further_layers": (layers.Softmax(), layers.Reshape((3,)), layers.Identity()),
+    "operation": (layers.Softmax(), lambda x: tf.cast(x, "float32")),
+}
+
+
 @pytest.mark.parametrize(
-    ("criterion", "options"),
+    ("criterion", "options", "ends"),
     [
-        ("taylor", {}),
-        ("fisher", {}),
-        ("dirichlet", {"steps": 3}),
-        ("dirichlet", {"steps": 3, "kind": "integral", "samples": 2}),
-        ("softmax_switch", {"steps": 3}),
-        ("leave_one_out", {}),
-        ("shapley", {"samples": 2}),
+        ("taylor", {}, SOFTMAX_ENDS),
+        ("fisher", {}, SOFTMAX_ENDS),
+        ("leave_one_out", {}, SOFTMAX_ENDS),
+        ("shapley", {"samples": 2}, SOFTMAX_ENDS),
+        # What learns is traced for every end: one will do.
+        ("dirichlet", {"steps": 3}, ["operation"]),
+        ("dirichlet", {"steps": 3, "kind": "integral", "samples": 2}, ["layer"]),
+        ("softmax_switch", {"steps": 3}, ["further_layers"]),
     ],
 )
-def test_probabilities_are_not_put_through_a_softmax_twice(criterion, options):
+def test_probabilities_are_not_put_through_a_softmax_twice(criterion, options, ends):
     model = cases.randomise(cases.plain())
     data = cases.dataset(model)
     data.x_valid, data.y_valid = data.x_train, data.y_train
-    ends = [
-        (layers.Softmax(),),
-        (layers.Softmax(), layers.Reshape((3,)), layers.Identity()),
-        (layers.Softmax(), lambda x: tf.cast(x, "float32")),
-    ]
     expected = score_units(model, criterion, data, **options)
     for end in ends:
-        found = score_units(ending_in(model, *end), criterion, data, **options)
+        more = ending_in(model, *SOFTMAX_ENDS[end])
+        found = score_units(more, criterion, data, **options)
         for name, scores in expected.items():
             assert np.allclose(
                 found[name].values, scores.values, rtol=1e-3, atol=1e-5
