@@ -31,7 +31,7 @@ from experiments.stages import GIT, Chain, Stage
 from network_pruning.evaluation import metrics
 from network_pruning.evaluation.predict import predict_split
 from network_pruning.inversion import shards
-from network_pruning.inversion.aims import SCOPES
+from network_pruning.inversion.recipe import SCOPES
 from network_pruning.inversion.records import ActivationRecords
 from network_pruning.runs import RunDir, lock
 from network_pruning.types import Dataset

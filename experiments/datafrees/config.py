@@ -21,7 +21,7 @@ from network_pruning.flags import (
     fields_of,
     flag,
 )
-from network_pruning.inversion.recipe import Recipe
+from network_pruning.inversion.recipe import LAYERED, SCOPES, Recipe
 from network_pruning.ranges import check_above, check_from, check_share
 from network_pruning.types import Augmentation
 
@@ -59,12 +59,15 @@ GONE = {
     "commit": "done.json of each step names the commit by itself",
     "log_file": "config.json, done.json and report.md are the log",
 }
-MEANT: Meant = {"rank": ("form", {"lowrank"}), **OF_SHIFTS}
+_LAYERED: Meant = {
+    name: ("optimization_objective", set(LAYERED))
+    for name in ("joint_targets", "weighting", "rectify")
+}
+MEANT: Meant = {"rank": ("form", {"lowrank"}), **OF_SHIFTS, **_LAYERED}
 _COUNTS = (
     *("train_batch_size", "test_batch_size", "eval_interval", "compared"),
     *("epochs", "rank"),
 )
-SPECTRAL = ("spectral_all_layers", "spectral_layer_pairs")
 Objective = Literal[
     "top_layer",
     "all_layers",
@@ -256,7 +259,7 @@ class DatafreeConfig:
         """Returns whether spectra are to be recorded."""
         if self.compute_graphwise_stats is not None:
             return self.compute_graphwise_stats
-        return self.optimization_objective in SPECTRAL
+        return self.optimization_objective in SCOPES
 
     def procedures(self) -> tuple[str, ...]:
         """Returns the steps to take; a network that is there is not trained."""

@@ -52,6 +52,7 @@ def compute_stats(
                 "records": records.digest,
                 "bytes": sum(records.sizes.values()),
                 "bytes_by_part": records.sizes,
+                "rank_by_part": records.ranks,
                 "images_by_class": records.counts.tolist(),
             }
             return stage.finish(made, [found.RECORDS])

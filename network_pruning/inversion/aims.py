@@ -13,7 +13,7 @@ import tf_keras as keras
 from network_pruning.inversion import moments, objectives, signals
 from network_pruning.inversion.moments import Law
 from network_pruning.inversion.parts import Block, Spectrum
-from network_pruning.inversion.recipe import Recipe, Weighting
+from network_pruning.inversion.recipe import SCOPES, Recipe, Weighting
 from network_pruning.inversion.records import ActivationRecords
 from network_pruning.taps import weighted_layers
 from network_pruning.types import FloatArray
@@ -21,7 +21,6 @@ from network_pruning.types import FloatArray
 if TYPE_CHECKING:
     from tensorflow import Tensor
 
-SCOPES = {"spectral_all_layers": "network", "spectral_layer_pairs": "pairs"}
 Drawn = dict[str, FloatArray]
 Labels = npt.NDArray[np.int64]
 PUBLISHED_TEMPERATURE = 8.0
@@ -41,6 +40,7 @@ class LayersAim:
             mean square; published: the mean once more divided by the units, the logits'
             by the temperature's square, too.
         rectify: See `objectives.layers_apart`.
+        logits: The layer whose activations they are; others may be recorded alone.
     """
 
     records: ActivationRecords
@@ -49,6 +49,7 @@ class LayersAim:
     residual: bool = True
     weighting: Weighting = "balanced"
     rectify: bool = True
+    logits: str = ""
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -69,19 +70,14 @@ class LayersAim:
         for block in self.records.blocks:
             ends = _ends(block, self.records)
             some = {name: ends[name] for name in block.layers if name in self.layers}
+            law = _wanted(block.law, self.residual)
             if self.joint and some:
-                vectors = _draw(self._law(block.law), labels, generator)
+                vectors = _draw(law, labels, generator)
                 drawn |= {name: vectors[:, a:b] for name, (a, b) in some.items()}
                 continue
             for name, (start, stop) in some.items():
-                law = self._law(block.law.part(start, stop))
-                drawn[name] = _draw(law, labels, generator)
+                drawn[name] = _draw(law.part(start, stop), labels, generator)
         return drawn
-
-    def _law(self, law: Law) -> Law:
-        if self.residual:
-            return law
-        return Law(law.mean, law.factor, np.zeros_like(law.residual))
 
     def loss(self, taps: signals.Taps, drawn: Mapping[str, Tensor]) -> Tensor:
         """Returns the loss of each image [n]."""
@@ -96,8 +92,8 @@ class LayersAim:
             weights[name] = 1 / size
             if self.weighting == "published":
                 weights[name] *= self.records.scales[name] ** 2 / size
-        if self.weighting == "published":
-            weights[self.records.layers[-1]] /= PUBLISHED_TEMPERATURE**2
+                if name == self.logits:
+                    weights[name] /= PUBLISHED_TEMPERATURE**2
         return weights
 
 
@@ -108,10 +104,12 @@ class SpectralAim:
     Attributes:
         records: From which they are drawn.
         spectra: Of the records.
+        residual: See `LayersAim`.
     """
 
     records: ActivationRecords
     spectra: tuple[Spectrum, ...]
+    residual: bool = True
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -132,7 +130,8 @@ class SpectralAim:
         """
         drawn: Drawn = {}
         for i, each in enumerate(self.spectra):
-            drawn[f"{i}"] = _draw(each.law, labels, generator)
+            law = _wanted(each.law, self.residual)
+            drawn[f"{i}"] = _draw(law, labels, generator)
             whole = each.basis.ndim == 2 or _in_turns(labels, len(each.basis))
             drawn[f"{i} basis"] = each.basis if whole else each.basis[labels]
         return drawn
@@ -164,8 +163,8 @@ def make_aim(model: keras.Model, records: ActivationRecords, recipe: Recipe) -> 
     """
     objective = recipe.objective
     if objective not in SCOPES:
-        top = tuple(weighted_layers(model)[-1:])
-        layers = top if objective == "top_layer" else records.layers
+        top = next(reversed(weighted_layers(model)), "")
+        layers = (top,) if objective == "top_layer" else records.layers
         records.check_known(layers)
         return LayersAim(
             records,
@@ -174,6 +173,7 @@ def make_aim(model: keras.Model, records: ActivationRecords, recipe: Recipe) -> 
             recipe.residual,
             recipe.weighting,
             recipe.rectify,
+            top,
         )
     scope = SCOPES[objective]
     spectra = tuple(each for each in records.spectra if each.scope == scope)
@@ -182,7 +182,13 @@ def make_aim(model: keras.Model, records: ActivationRecords, recipe: Recipe) -> 
             f"records: no spectra of the {scope} in them, expected some for "
             f"{objective}: take records with spectra=[{scope!r}]"
         )
-    return SpectralAim(records, spectra)
+    return SpectralAim(records, spectra, recipe.residual)
+
+
+def _wanted(law: Law, residual: bool) -> Law:
+    if residual:
+        return law
+    return Law(law.mean, law.factor, np.zeros_like(law.residual))
 
 
 def _in_turns(labels: Labels, classes: int) -> bool:

@@ -16,8 +16,12 @@ OBJECTIVES = (
     "spectral_all_layers",
     "spectral_layer_pairs",
 )
+SCOPES = {"spectral_all_layers": "network", "spectral_layer_pairs": "pairs"}
+"""Objective of spectra -> the records' spectra that it needs."""
+LAYERED = tuple(name for name in OBJECTIVES if name not in SCOPES)
+OF_LAYERS = ("joint", "weighting", "rectify")
+"""What says how activations are drawn and compared, and nothing of coefficients."""
 Weighting = Literal["balanced", "published"]
-
 
 LEAST = {"n": 1, "seed": 0, "steps": 1, "batch": 1, "blur_every": 1}
 """Whole numbers of a recipe, and the smallest that each may be."""
@@ -80,6 +84,7 @@ class Recipe:
             raise ValueError(
                 f"weighting: got {self.weighting!r}, expected balanced or published"
             )
+        _check_spectral(self)
         check_above({"learning_rate": self.learning_rate})
         if self.start_mean is not None and not math.isfinite(self.start_mean):
             raise ValueError(
@@ -98,6 +103,18 @@ def _check_kinds(recipe: Recipe) -> None:
         if not isinstance(getattr(recipe, name), bool):
             raise ValueError(
                 f"{name}: got {getattr(recipe, name)!r}, expected True or False"
+            )
+
+
+def _check_spectral(recipe: Recipe) -> None:
+    if recipe.objective not in SCOPES:
+        return
+    for name in OF_LAYERS:
+        if getattr(recipe, name) != Recipe.__dataclass_fields__[name].default:
+            raise ValueError(
+                f"{name}: got {getattr(recipe, name)!r} with the objective "
+                f"{recipe.objective}, which compares coefficients of spectra: leave it "
+                f"out, or take {', '.join(LAYERED)}"
             )
 
 

@@ -167,14 +167,20 @@ class ActivationRecords:
     @property
     def sizes(self) -> dict[str, int]:
         """Bytes of each part: of the blocks by layer or "joint", and of the spectra."""
-        found = {}
-        for block in self.blocks:
-            name = "joint" if len(block.layers) > 1 else block.layers[0]
-            found[name] = block.law.nbytes
+        found = {_part(block): block.law.nbytes for block in self.blocks}
         for each in self.spectra:
             name = f"spectrum of {', '.join(each.layers)}"
             found[name] = each.law.nbytes + each.basis.nbytes
         return found
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Columns of each block's factor, named as in `sizes`.
+
+        Where full was asked for more than 2 000 units, or of few images, it is less
+        than the units.
+        """
+        return {_part(block): block.law.factor.shape[-1] for block in self.blocks}
 
     def check_model(self, model: keras.Model) -> None:
         """Judges whether these are the records of a network.
@@ -248,6 +254,10 @@ class ActivationRecords:
         except (KeyError, ValueError, TypeError, IndexError) as error:
             why = f"expected records, {error}"
             raise run.damaged(path.name, why, AGAIN) from None
+
+
+def _part(block: Block) -> str:
+    return "joint" if len(block.layers) > 1 else block.layers[0]
 
 
 def _mark(model: keras.Model, data: Dataset, asked: Sequence[Any]) -> str:

@@ -476,6 +476,10 @@ def test_flags_that_are_gone_say_what_replaced_them(name):
         (["--eval_interval=0"], "eval_interval: got 0"),
         (["--form=full", "--rank=5"], "rank: got 5, which says nothing with --form=f"),
         (["--shift=3"], "shift: got 3, which says nothing with --augment=none"),
+        (
+            ["--optimization_objective=spectral_all_layers", "--rectify=false"],
+            "rectify: got False, which says nothing with --optimization_objective=spec",
+        ),
     ],
 )
 def test_unfit_flags_are_told_in_one_line(words, message):

@@ -114,6 +114,35 @@ def test_losses_are_weighed_as_published_or_balanced(aim, teacher, records, digi
     np.testing.assert_allclose(got, published, rtol=1e-4)
 
 
+def test_only_logits_are_divided_by_the_published_temperature(teacher, digits):
+    some = ActivationRecords.from_data(teacher, digits, PATHS[:2], "diag")
+    one = make_aim(teacher, some, Recipe(weighting="published"))
+    images = digits.x_train[:4]
+    drawn = draw(one, [1, 2, 3, 4])
+    mine = real_targets(teacher, some, images)
+    expected = 0
+    for path in some.layers:
+        gap = np.maximum(drawn[path], 0) - np.maximum(mine[path], 0)
+        expected += ((gap * some.scales[path]) ** 2).mean(axis=1) / gap.shape[1]
+    np.testing.assert_allclose(losses(one, teacher, images, drawn), expected, rtol=1e-4)
+
+
+def test_spectra_are_drawn_with_what_their_factors_leave_out_or_without(
+    teacher, digits
+):
+    kept = {"spectra": ["network"], "basis": "pca"}
+    records = ActivationRecords.from_data(teacher, digits, PATHS, **kept)
+    labels = np.zeros(2000, int)
+    with_, without = (
+        draw(make_aim(teacher, records, Recipe("spectral_all_layers", **more)), labels)
+        for more in ({}, {"residual": False})
+    )
+    left = records.spectra[0].law.residual[0].sum()
+    assert left > 0.01
+    assert with_["0"].var(axis=0).sum() == pytest.approx(left, rel=0.2)
+    assert np.ptp(without["0"], axis=0).max() == 0
+
+
 def test_objectives_differ(aim, teacher, digits):
     images, labels = digits.x_train[:5], np.arange(5)
     found = {}

@@ -227,6 +227,10 @@ def test_a_loss_that_is_no_number_is_told_in_one_line(teacher, digits, monkeypat
         ({"learning_rate": float("nan")}, "learning_rate: got nan"),
         ({"weighting": "fair"}, "weighting: got 'fair'"),
         ({"total_variation": -1.0}, "total_variation: got -1.0, expected 0 or more"),
+        (
+            {"objective": "spectral_layer_pairs", "joint": False},
+            "joint: got False with the objective spectral_layer_pairs, which compares",
+        ),
         ({"step": 3}, "option: got 'step', expected one of objective, n"),
     ],
 )
