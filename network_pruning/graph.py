@@ -203,6 +203,15 @@ def owned_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
     return list(found.items())
 
 
+def learnt_weights(layer: keras.layers.Layer) -> list[tf.Variable]:
+    """Lists what a layer or model has learnt, whether it is frozen by now or not.
+
+    Returns:
+        Its weights without moving statistics and the states of generators.
+    """
+    return [weight for weight in layer.weights if weight.trainable]
+
+
 def is_subclassed(model: Any) -> bool:
     """Returns whether it is a tf_keras model whose call is code, without a graph."""
     is_code = isinstance(model, keras.Model) and not has_graph(model)

@@ -162,19 +162,19 @@ def _timed(model: keras.Model, tflite: bytes | None) -> Latency | None:
 
 
 def count_params(model: keras.Model) -> int:
-    """Counts trainable weights.
+    """Counts what is learnt.
 
     Args:
         model: Any built model.
 
     Returns:
-        Entries of its trainable weights; moving statistics are not among them.
+        Entries of its weights, frozen ones too; moving statistics are not among them.
     """
-    return sum(math.prod(w.shape) for w in model.trainable_weights)
+    return sum(math.prod(w.shape) for w in graph.learnt_weights(model))
 
 
 def count_nonzeros(model: keras.Model) -> int:
-    """Counts the nonzero ones among the trainable weights.
+    """Counts the nonzero ones among what is learnt.
 
     Args:
         model: Any built model.
@@ -182,7 +182,7 @@ def count_nonzeros(model: keras.Model) -> int:
     Returns:
         Their number.
     """
-    return sum(int(np.count_nonzero(w.numpy())) for w in model.trainable_weights)
+    return sum(int(np.count_nonzero(w.numpy())) for w in graph.learnt_weights(model))
 
 
 def keras_bytes(model: keras.Model) -> int:

@@ -33,19 +33,13 @@ class Shares:
             budget: Share that may remain, in (0, 1], by cost.
 
         Raises:
-            ValueError: If a cost is unknown or nothing, or a share out of range.
+            ValueError: If a cost is unknown, or a share out of range.
         """
         check_budget(budget)
         self.model = model
         self.budget = budget
         self._widths = Widths(model)
         self.dense = self._costs({})
-        for name, cost in self.dense.items():
-            if not cost:
-                raise ValueError(
-                    f"budget: got a share of {name}, of which model {model.name!r} has "
-                    "none: frozen weights do not count, set model.trainable = True"
-                )
 
     def excess(self, masks: Masks) -> str | None:
         """Returns in words which share is exceeded and by what, or None."""

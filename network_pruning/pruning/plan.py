@@ -55,7 +55,7 @@ class Plan:
         groups: In graph order.
         tensors: Weights that get smaller, in graph order.
         refused: (layer path, reason) of what cannot be cut.
-        params: Trainable parameters before and after.
+        params: Parameters before and after, frozen ones too.
         macs: Of one example, before and after; None where they cannot be counted.
     """
 

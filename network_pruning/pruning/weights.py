@@ -20,6 +20,7 @@ from network_pruning.graph import (
     check_walkable,
     is_subclassed,
     leaf_layers,
+    learnt_weights,
     owned_layers,
     replay,
 )
@@ -46,7 +47,7 @@ def hidden_mixers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     last = set() if is_subclassed(model) else _output_mixers(model)
     for path, layer in _layers(model):
         rule = rule_of(layer)
-        if rule is None and any(w.shape.rank > 1 for w in layer.trainable_weights):
+        if rule is None and any(w.shape.rank > 1 for w in learnt_weights(layer)):
             logger.warning(
                 "%s: its weights are not pruned, there is no rule for %s.",
                 *(path, type(layer).__name__),

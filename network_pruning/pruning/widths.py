@@ -9,7 +9,7 @@ import numpy as np
 import tf_keras as keras
 
 from network_pruning.evaluation.macs import macs_by_layer
-from network_pruning.graph import leaf_layers
+from network_pruning.graph import leaf_layers, learnt_weights
 from network_pruning.pruning.slices import sliced_shapes
 from network_pruning.pruning.units import Groups, find_groups
 from network_pruning.types import BoolArray, Masks
@@ -21,14 +21,14 @@ class _Layer:
 
     Attributes:
         layer: Whose weights are counted.
-        trainable: Which of its weights are.
+        learnt: Which of its weights are, see `graph.learnt_weights`.
         macs: Multiply-accumulates of the whole layer.
         kernels: Which of its weights do them: every entry of these is used equally
             often, so that MACs fall with their sizes.
     """
 
     layer: keras.layers.Layer
-    trainable: list[bool]
+    learnt: list[bool]
     macs: int
     kernels: list[bool]
 
@@ -55,7 +55,7 @@ class Widths:
         ]
 
     def _part(self, layer: keras.layers.Layer, macs: int) -> _Layer:
-        trainable = {id(weight) for weight in layer.trainable_weights}
+        learnt = {id(weight) for weight in learnt_weights(layer)}
         channels = self.groups.channels.get(id(layer))
         axes = channels.rule.weight_axes if channels and channels.rule else {}
         kernels = {
@@ -65,20 +65,18 @@ class Widths:
         }
         return _Layer(
             layer,
-            [id(weight) in trainable for weight in layer.weights],
+            [id(weight) in learnt for weight in layer.weights],
             macs,
             [id(weight) in kernels for weight in layer.weights],
         )
 
     def params(self, masks: Masks) -> int:
-        """Returns the trainable parameters that stay."""
+        """Returns the parameters that stay, see `cost.count_params`."""
         vector = self.groups.vector(masks)
         return sum(
             size
             for part in self._layers
-            for size, counts in zip(
-                self._sizes(part, vector), part.trainable, strict=True
-            )
+            for size, counts in zip(self._sizes(part, vector), part.learnt, strict=True)
             if counts
         )
 

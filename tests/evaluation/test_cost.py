@@ -14,6 +14,7 @@ from tf_keras.src.saving import saving_lib
 from models import build
 from network_pruning.evaluation import cost, metrics
 from network_pruning.evaluation.macs import count_macs
+from network_pruning.pruning.plan import plan
 
 layers = keras.layers
 
@@ -53,6 +54,15 @@ def test_moving_statistics_are_no_params_and_zeros_no_nonzeros():
     assert cost.count_params(model) == 96 + 6 + 6 + 6 + 18 + 3
     # Biases and beta begin at zero, gamma at one.
     assert cost.count_nonzeros(model) == 96 + 6 + 18
+
+
+def test_what_is_frozen_counts():
+    model = build("mlp", (4, 4, 1), 3, widths=(6,), batch_norm=True, use_bias=True)
+    model.trainable = False
+    assert cost.count_params(model) == 96 + 6 + 6 + 6 + 18 + 3
+    assert cost.count_nonzeros(model) == 96 + 6 + 18
+    half = {"hidden_1": np.arange(6) < 3}
+    assert plan(model, half).params == (135, 48 + 3 + 3 + 3 + 9 + 3)
 
 
 def test_sizes_leave_the_optimizer_out():

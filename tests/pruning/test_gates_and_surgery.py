@@ -368,6 +368,54 @@ def test_operators_that_take_lists_are_cut(join):
     assert close(gate(model)(examples, masks=masks), shrink(model, masks)(examples))
 
 
+def _squeezed_and_excited(x):
+    summary = layers.Dense(5, "sigmoid")(tf.reduce_mean(x, [1, 2]))
+    return x * summary[:, None, tf.newaxis, :]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        _squeezed_and_excited,
+        lambda x: tf.squeeze(tf.nn.max_pool2d(x, [1, 4, 4, 1], 4, "SAME"), [1, 2]),
+        lambda x: tf.nn.avg_pool2d(x, 2, 2, "VALID"),
+        lambda x: tf.math.erf(x)[:, -1, 1:],
+        lambda x: x[..., 0, :][:, :, None],
+        lambda x: tf.reduce_min(x, 1) + tf.math.reduce_std(x, 2),
+    ],
+)
+def test_operators_that_keep_channels_are_cut_through(operation):
+    x = inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(5, 3, padding="same", name="conv")(x)
+    model = keras.Model(inputs, layers.Dense(3)(operation(x)))
+    model = cases.randomise(model)
+    groups = find_groups(model)
+    assert groups[0].name == "conv"
+    masks = {group.name: np.arange(5) < 2 for group in groups}
+    assert certify(model, masks, shrink(model, masks), cases.examples(model)).ok
+
+
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        (lambda x: x[..., 0], "slices the channel axis"),
+        (lambda x: x[:, 1, 1, 2:], "slices the channel axis"),
+        (lambda x: x[:, :, :, :, None], "moves the channel axis"),
+        (lambda x: tf.reshape(tf.squeeze(x), [-1, 80]), "names no axis"),
+        (lambda x: tf.squeeze(x[:, :1], [1, 3]), "takes the channel axis away"),
+        (lambda x: tf.nn.bias_add(x, [1.0] * 5), "constant by channel"),
+    ],
+)
+def test_operators_that_move_channels_are_refused(operation, reason):
+    x = inputs = keras.Input((4, 4, 2))
+    width = 1 if "axis away" in reason else 5
+    x = layers.Conv2D(width, 3, padding="same", name="conv")(x)
+    model = keras.Model(inputs, layers.Dense(3)(operation(x)))
+    groups = find_groups(model)
+    assert "conv" not in [group.name for group in groups]
+    assert reason in dict(groups.refused)["conv"]
+
+
 def test_two_layers_of_one_path_are_refused():
     x = inputs = keras.Input((4,))
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="b")], name="a")

@@ -66,16 +66,29 @@ def _transposed(site: Site) -> IntArray:
 def _sliced(site: Site) -> IntArray:
     spec = site.argument(1, "slice_spec")
     spec = list(spec) if isinstance(spec, list | tuple) else [spec]
-    if any(entry is None or not _is_slice(entry) for entry in spec):
-        raise NotUnderstood("it slices by more than start, stop and step")
-    reaches = Ellipsis in spec or len(spec) == site.inputs[0].rank
-    if reaches and spec[-1] is not Ellipsis and any(_bounds(spec[-1])):
+    if not all(_is_axis_added(entry) or _is_read(entry) for entry in spec):
+        raise NotUnderstood("it slices by more than start, stop, step and numbers")
+    read = [entry for entry in spec if _is_read(entry) and entry is not Ellipsis]
+    if len(read) < site.inputs[0].rank and Ellipsis not in spec:
+        return site.inputs[0].ids
+    *_, last = spec
+    if _is_axis_added(last):
+        raise NotUnderstood("it moves the channel axis")
+    if last is not Ellipsis and (_is_number(last) or any(_bounds(last))):
         raise NotUnderstood("it slices the channel axis")
     return site.inputs[0].ids
 
 
-def _is_slice(entry: Any) -> bool:
-    return entry is Ellipsis or isinstance(entry, dict | slice)
+def _is_axis_added(entry: Any) -> bool:
+    return entry is None
+
+
+def _is_read(entry: Any) -> bool:
+    return entry is Ellipsis or isinstance(entry, dict | slice) or _is_number(entry)
+
+
+def _is_number(entry: Any) -> bool:
+    return isinstance(entry, int | np.integer)
 
 
 def _bounds(entry: Any) -> list[bool]:
@@ -85,6 +98,21 @@ def _bounds(entry: Any) -> list[bool]:
         else list(entry.values())
     )
     return [value is not None for value in values]
+
+
+def _squeezed(site: Site) -> IntArray:
+    rank, axes = site.inputs[0].rank, site.argument(1, "axis")
+    if axes is None:
+        raise NotUnderstood("it names no axis, and would take one of a single channel")
+    if rank - 1 in {axis % rank for axis in np.ravel(axes)}:
+        raise NotUnderstood("it takes the channel axis away")
+    return site.inputs[0].ids
+
+
+def _pooled(site: Site) -> IntArray:
+    if str(site.argument(4, "data_format")).startswith("NC"):
+        raise NotUnderstood("its channels come first")
+    return site.inputs[0].ids
 
 
 def _expanded(site: Site) -> IntArray:
@@ -150,12 +178,27 @@ OPERATORS: dict[str, LayerRule] = {
             *("nn.leaky_relu", "nn.softplus", "nn.softsign", "nn.tanh", "nn.sigmoid"),
             *("math.sigmoid", "math.tanh", "math.softplus", "math.softsign"),
             *("math.abs", "math.square", "math.sqrt", "math.exp", "math.negative"),
-            *("clip_by_value", "cast", "identity", "stop_gradient"),
+            *("math.erf", "math.log", "math.log1p", "math.rsqrt", "math.sign"),
+            *("clip_by_value", "cast", "identity", "stop_gradient", "nn.bias_add"),
         ),
         _PLAIN,
     ),
     **dict.fromkeys(
-        ("math.reduce_mean", "math.reduce_max", "math.reduce_sum"), _REDUCTION
+        (
+            *("math.reduce_mean", "math.reduce_max", "math.reduce_sum"),
+            *("math.reduce_min", "math.reduce_variance", "math.reduce_std"),
+        ),
+        _REDUCTION,
+    ),
+    **dict.fromkeys(
+        (
+            *("nn.max_pool", "nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d"),
+            *("nn.avg_pool", "nn.avg_pool1d", "nn.avg_pool2d", "nn.avg_pool3d"),
+        ),
+        LayerRule(role="passive", channels=_pooled),
+    ),
+    **dict.fromkeys(
+        ("squeeze", "compat.v1.squeeze"), LayerRule(role="passive", channels=_squeezed)
     ),
     **dict.fromkeys(("pad", "compat.v1.pad"), _PAD),
     **dict.fromkeys(
