@@ -309,16 +309,32 @@ def _choose_kernels() -> None:
 
 
 def _set_up_logging() -> None:
-    """Lets the jobs say what they do, and all others only what is wrong."""
+    """Lets the jobs say what they do, and all others only what is wrong, once."""
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Once())
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("network_pruning.jobs").setLevel(logging.INFO)
     # A sweep traces a function for each network, and means to.
     logging.getLogger("tensorflow").addFilter(
         lambda record: "triggered tf.function retracing" not in record.getMessage()
     )
+
+
+class _Once(logging.Filter):
+    """Lets every line pass a single time: a sweep asks the same of each network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        new = line not in self._said
+        self._said.add(line)
+        return new
 
 
 def _explain(error: OSError) -> str:

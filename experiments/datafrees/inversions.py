@@ -84,16 +84,18 @@ def optimize_dataset(
             data = reconstruct(
                 teacher.network, records, folder=stage.run.path, **fields
             )
-            agreement = _agreement(teacher, data)
+            agreement = _agreement(teacher, records, data)
             made = {"images": data.fingerprint, "aim_met": agreement}
             return stage.finish(made, shards.names(stage.run))
     return chain.latest["optimize_dataset"]
 
 
-def _agreement(teacher: found.Teacher, data: Reconstructed) -> float:
+def _agreement(
+    teacher: found.Teacher, records: ActivationRecords, data: Reconstructed
+) -> float:
     """Returns the share of images where the teacher sees what was aimed at."""
     logits = predict_logits(teacher.network, data.x_train)
-    if teacher.fields.get("loss") == "attrxent":
+    if records.multi_label:
         aimed = np.take_along_axis(logits, data.y_train[:, None], axis=1)
         return float(np.mean(aimed > 0))
     return metrics.accuracy(logits, data.y_train)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 from experiments.datafrees import found
 from experiments.datafrees.config import DatafreeConfig
 from experiments.stages import Chain, Stage
+from network_pruning.chunks import fitting
 from network_pruning.evaluation import image_figures, neighbours
 from network_pruning.evaluation.predict import predict_logits
 from network_pruning.inversion.shards import read_all
@@ -17,6 +19,8 @@ from network_pruning.runs import RunDir
 
 SHOWN = 10
 """Images of each class in a grid."""
+LEARNT = 10_000
+"""Training images that are compared at once, at most."""
 
 
 def plot(
@@ -79,15 +83,8 @@ def leakage(
 
     Returns:
         The finished step.
-
-    Raises:
-        ValueError: If the real images do not fit in memory.
     """
     real, teacher = found.find_taught(config, chain, load, build)
-    if not real.in_memory:
-        raise ValueError(
-            f"leakage: {real.name} does not fit in memory: give a smaller --image_size"
-        )
     images, _ = found.find_images(config, chain, teacher.mark)
     inputs = {
         "teacher": teacher.mark,
@@ -96,9 +93,17 @@ def leakage(
     }
     with chain.stage("leakage", {"compared": config.compared}, inputs) as stage:
         if stage.made is None:
+            unseen, _ = next(iter(real.batches("test", config.compared)))
+            compared = {
+                "made": images.x_train[: config.compared],
+                "test": unseen.numpy(),
+            }
+            size = fitting(LEARNT, math.prod(real.input_shape))
             near = {
-                name: neighbours.nearest(x[: config.compared], real.x_train)
-                for name, x in (("made", images.x_train), ("test", real.x_test))
+                name: neighbours.nearest(
+                    x, (batch.numpy() for batch, _ in real.batches("train", size))
+                )
+                for name, x in compared.items()
             }
             stage.run.write_arrays("distances.npz", near)
             _draw(stage.run, "distances", image_figures.distances, near)

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
+from network_pruning.chunks import fitting, widest
 from network_pruning.evaluation.metrics import Float64
 from network_pruning.taps import call_tapped, check_layers
 
 CHUNK = 500
+"""Images sent through the network at once, at most."""
 COMPONENTS = 50
 """Principal components that stand for a convolution's activation."""
 Ints = npt.NDArray[np.integer[Any]]
@@ -57,8 +59,9 @@ def read_layers(
     """
     check_layers(network, layers)
     parts: dict[str, list[Floats]] = {path: [] for path in layers}
-    for start in range(0, len(images), CHUNK):
-        _, taps = call_tapped(network, images[start : start + CHUNK], layers, False)
+    chunk = fitting(CHUNK, widest(network, images.shape[1:]))
+    for start in range(0, len(images), chunk):
+        _, taps = call_tapped(network, images[start : start + chunk], layers, False)
         for path, tap in taps.items():
             parts[path].append(np.reshape(tap, (len(tap), -1)))
     return {path: np.concatenate(found) for path, found in parts.items()}

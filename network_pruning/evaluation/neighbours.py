@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,25 +14,33 @@ CHUNK = 500
 """Queries whose distances are held at once."""
 
 
-def nearest(queries: FloatArray, others: FloatArray) -> npt.NDArray[np.float64]:
+def nearest(
+    queries: FloatArray, batches: Iterable[FloatArray]
+) -> npt.NDArray[np.float64]:
     """Computes the Euclidean distance of each image to its nearest neighbour.
 
     Args:
         queries: [n, ...].
-        others: [m, ...], of as many pixels, m > 0.
+        batches: Of the others, each [m, ...] of as many pixels; one other at least.
 
     Returns:
         [n], rounding errors of the square included: about 1e-3 for equal images.
     """
-    q, o = (np.reshape(x, (len(x), -1)).astype(np.float32) for x in (queries, others))
-    lengths = np.einsum("md,md->m", o, o)
-    found = []
-    for start in range(0, len(q), CHUNK):
-        part = q[start : start + CHUNK]
-        squares = lengths - 2 * part @ o.T
-        own = np.einsum("nd,nd->n", part, part)
-        found.append(np.sqrt(np.maximum(own + squares.min(axis=1), 0)))
-    return np.concatenate(found).astype(np.float64)
+    rows = _flat(queries)
+    least = np.full(len(rows), np.inf)
+    for batch in batches:
+        others = _flat(batch)
+        lengths = np.einsum("md,md->m", others, others)
+        for start in range(0, len(rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            squares = lengths - 2 * rows[part] @ others.T
+            least[part] = np.minimum(least[part], squares.min(axis=1))
+    own = np.einsum("nd,nd->n", rows, rows)
+    return np.sqrt(np.maximum(own + least, 0))
+
+
+def _flat(images: FloatArray) -> npt.NDArray[np.float32]:
+    return np.reshape(images, (len(images), -1)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ class Spectrum:
         kind: What the basis is made of: weights, or principal axes of each class.
         layers: Their paths, in the order of the graph.
         grids: Cells of each layer's feature maps.
-        basis: Orthonormal columns [nodes, q] float32, or by class [classes, nodes, q].
+        basis: Orthonormal columns [nodes, q] float32, or by class [classes, nodes, q];
+            of a class with fewer images than q the last ones are 0.
         law: Of the coefficients, by class.
     """
 

@@ -132,7 +132,7 @@ class _Maker:
         self.model, self.records, self.recipe = model, records, recipe
         self.aim: Aim = make_aim(model, records, recipe)
         dropout = recipe.objective == "all_layers_dropout"
-        self.sites = dropout_sites(model) if dropout else {}
+        self.sites = dropout_sites(model, records.input_shape) if dropout else {}
         self.sizes = _sizes(recipe.n * records.classes, records.classes, recipe.batch)
         self._reconstructor: Reconstructor | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Call, leaf_layers, replay
+from network_pruning.graph import Call, leaf_layers
 from network_pruning.inversion import objectives, signals
 from network_pruning.inversion.aims import Aim
 from network_pruning.inversion.convolutions import gradients_by_block
@@ -217,8 +218,14 @@ SPATIAL = (
 )
 
 
-def dropout_sites(network: keras.Model) -> dict[str, tuple[float, tuple[int, ...]]]:
+def dropout_sites(
+    network: keras.Model, image_shape: Sequence[int]
+) -> dict[str, tuple[float, tuple[int, ...]]]:
     """Lists where a network drops units out.
+
+    Args:
+        network: It.
+        image_shape: Of one image; the network itself may leave its sides open.
 
     Returns:
         Rate and shape of one image's units, by path.
@@ -228,17 +235,16 @@ def dropout_sites(network: keras.Model) -> dict[str, tuple[float, tuple[int, ...
     """
     sites: dict[str, tuple[float, tuple[int, ...]]] = {}
 
-    def note(call: Call, args: Any, kwargs: Any) -> Any:
-        del args, kwargs
+    def note(call: Call, args: Any) -> None:
         layer = call.layer
         if isinstance(layer, keras.layers.Dropout) and layer.noise_shape is None:
-            shape = tuple(call.node.keras_inputs[0].shape[1:])
+            shape = tuple(args[0].shape[1:])
             if isinstance(layer, SPATIAL):  # Whole channels go.
                 shape = (*[1] * (len(shape) - 1), shape[-1])
             sites[call.path] = (layer.rate, shape)
-        return call.node.outputs
 
-    replay(network, network.inputs, note)
+    traced = tf.function(lambda images: call_tapped(network, images, (), False, note))
+    traced.get_concrete_function(tf.TensorSpec((None, *image_shape), tf.float32))
     if not sites:
         raise ValueError(
             f"model {network.name!r} has no Dropout layer, the objective "

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.chunks import fitting
 from network_pruning.graph import leaf_layers
 from network_pruning.inversion import moments, signals, spectral
 from network_pruning.inversion.collectors import Collector
@@ -30,7 +31,7 @@ from network_pruning.taps import call_tapped
 from network_pruning.types import Dataset, FloatArray
 
 BATCH = 500
-"""Images sent through the network at once."""
+"""Images sent through the network at once, at most: all that is read of them stays."""
 SCALE_IMAGES = 2000
 """Images from which the scales of layers are taken."""
 
@@ -64,12 +65,13 @@ class Watch:
         )
         outputs = self._taps.get_concrete_function().structured_outputs
         self.shapes = {path: tuple(outputs[path].shape[1:]) for path in paths}
+        self._batch = fitting(BATCH, sum(map(math.prod, self.shapes.values())))
         self.scales = self._scales()
 
     def _scales(self) -> Scales:
         squares = dict.fromkeys(self.shapes, 0.0)
         seen = 0
-        for images, _ in self._data.batches("train", BATCH, seed=0):
+        for images, _ in self._data.batches("train", self._batch, seed=0):
             taps = self._taps(images)
             for path in squares:
                 rectified = signals.flat(tf.nn.relu(taps[path]))
@@ -169,7 +171,8 @@ class Watch:
             lambda images: [each.vectors(self._taps(images)) for each in collections],
             input_signature=self._taps.input_signature,
         )
-        for images, labels in self._data.batches("train", BATCH).skip(tally.batches):
+        batches = self._data.batches("train", self._batch).skip(tally.batches)
+        for images, labels in batches:
             vectors = [each.numpy() for each in watch(images)]
             tally.add(images.numpy(), labels.numpy(), vectors)
             if unfinished is not None:
@@ -236,19 +239,22 @@ def _principal(
 
     Args:
         found: Moments of each class, held by rows.
-        number: Axes; fewer where a class has not enough images.
+        number: Axes; fewer where no class has enough images.
 
     Returns:
-        Axes [classes, nodes, q], leading first, and the law [classes, q].
+        Axes [classes, nodes, q], leading first, and the law [classes, q]. A class with
+        fewer images than axes has zeros for the last ones.
     """
     rows = [each.rows for each in found if each.rows is not None]
-    number = min(number, *(min(each.shape) for each in rows))
+    number = min(number, max(min(each.shape) for each in rows))
     axes, variances = [], []
     for each, deviations in zip(found, rows, strict=True):
         few = moments.compressed(deviations, number)
         _, sizes, vectors = np.linalg.svd(few, full_matrices=False)
-        axes.append(spectral.pointing_up(vectors[:number].T.astype(np.float64)))
-        variances.append(sizes[:number] ** 2 / each.count)
+        missing = number - len(sizes)
+        own = spectral.pointing_up(vectors.T.astype(np.float64))
+        axes.append(np.pad(own, ((0, 0), (0, missing))))
+        variances.append(np.pad(sizes**2 / each.count, (0, missing)))
     basis = np.stack(axes).astype(np.float32)
     means = np.stack([m.mean @ a for m, a in zip(found, axes, strict=True)])
     spread = np.stack(variances).astype(np.float32)

@@ -60,6 +60,7 @@ class ActivationRecords:
         pixels: Of the images.
         blocks: Of all layers together, or one of each layer.
         spectra: Those asked for.
+        multi_label: Whether an image may be of several classes: has attributes.
     """
 
     fingerprint: str
@@ -72,6 +73,7 @@ class ActivationRecords:
     pixels: Pixels
     blocks: tuple[Block, ...]
     spectra: tuple[Spectrum, ...] = ()
+    multi_label: bool = False
 
     @classmethod
     def from_data(
@@ -140,6 +142,7 @@ class ActivationRecords:
             pixels,
             tuple(each for each in found if isinstance(each, Block)),
             tuple(each for each in found if isinstance(each, Spectrum)),
+            data.multi_label,
         )
         if unfinished is not None:
             unfinished.remove()
@@ -302,6 +305,8 @@ def _pack(records: ActivationRecords) -> dict[str, npt.NDArray[Any]]:
         "blocks": np.array(len(records.blocks)),
         "spectra": np.array(len(records.spectra)),
     }
+    if records.multi_label:  # Else as in files that know nothing of it.
+        arrays["multi_label"] = np.array(True)
     for i, shape in enumerate(records.shapes.values()):
         arrays[f"shape_{i}"] = np.array(shape)
     for i, block in enumerate(records.blocks):
@@ -353,6 +358,7 @@ def _unpack(arrays: dict[str, npt.NDArray[Any]]) -> ActivationRecords:
         tuple(
             _spectrum(f"spectrum_{i}", arrays) for i in range(int(arrays["spectra"]))
         ),
+        bool(arrays.get("multi_label", False)),
     )
 
 

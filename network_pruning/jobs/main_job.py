@@ -23,6 +23,7 @@ from network_pruning.jobs.devices import (
     make_strategy,
 )
 from network_pruning.jobs.manifest import write_manifest
+from network_pruning.jobs.prunable import check_prunable
 from network_pruning.jobs.trainings import Training
 from network_pruning.runs import RunDir, hold_run, replace_run, retrain_folder
 from network_pruning.types import Dataset
@@ -113,6 +114,7 @@ def _train(
         make_strategy(config.distribute)
         data = _load(config, load_data)
         make_network = _network_maker(config, data, build_model)
+        check_prunable(make_network(), config.kinds)
         settings = config.digest("training", "rows")
         check_same(config.distribute, f"{settings} {data.fingerprint}")
         trainings = sweep.train_all(config, data, make_network, run_dir)

@@ -17,6 +17,7 @@ import tf_keras as keras
 
 from network_pruning.flags import is_model_file
 from network_pruning.graph import fingerprint
+from network_pruning.jobs.prunable import no_unit
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.network_config import NetworkConfig
 from network_pruning.prune_config import PruneConfig
@@ -146,8 +147,7 @@ def check_others(name: str, images: npt.NDArray[np.float32], data: Dataset) -> N
 
 def nothing_to_cut(network: keras.Model, groups: Groups) -> str:
     """Returns why there is nothing."""
-    reasons = "; ".join(f"{path}: {reason}" for path, reason in groups.refused[:3])
-    return f"model {network.name!r} has no unit that can be cut ({reasons})"
+    return f"model {network.name!r} has {no_unit(groups)}"
 
 
 def unseen_test(data: Dataset) -> Dataset:

@@ -25,6 +25,7 @@ from network_pruning.graph import leaf_layers
 from network_pruning.jobs import cells
 from network_pruning.jobs.boards import show_sweep
 from network_pruning.jobs.manifest import command
+from network_pruning.jobs.prunable import idle
 from network_pruning.jobs.sweep import Measured, make_cutter, which_epoch
 from network_pruning.jobs.trainings import Training
 from network_pruning.runs import RunDir
@@ -155,6 +156,10 @@ def _report(
             "## Pruned",
             _caption(config),
             markdown_table(rows),
+            *(
+                f"Nothing was pruned of one kind: {line}."
+                for line in idle(network, config.kinds)
+            ),
             "![Test loss and accuracy by sparsity](figures/pruned_loss_accuracy.png)",
             "![Accuracy against cost](figures/accuracy_cost.png)",
             "## Trained",

@@ -11,8 +11,10 @@ def test_nearest_by_loops(monkeypatch):
     generator = np.random.default_rng(0)
     queries, others = generator.random((7, 3, 3, 1)), generator.random((5, 3, 3, 1))
     expected = [min(np.linalg.norm(q - o) for o in others) for q in queries]
-    np.testing.assert_allclose(neighbours.nearest(queries, others), expected, rtol=1e-4)
-    np.testing.assert_allclose(neighbours.nearest(others, others), 0, atol=2e-3)
+    np.testing.assert_allclose(
+        neighbours.nearest(queries, [others[:3], others[3:]]), expected, rtol=1e-4
+    )
+    np.testing.assert_allclose(neighbours.nearest(others, [others]), 0, atol=2e-3)
 
 
 def test_a_leak_shows():

@@ -9,6 +9,7 @@ import tf_keras as keras
 from absl import flags
 
 import data
+import models
 from data.arrays import ArrayDataset
 from experiments import datafree
 from experiments.datafrees import found, prunings
@@ -47,6 +48,19 @@ def build(name, shape, classes, **options):
 @pytest.fixture(scope="module")
 def load(digits):
     return lambda name, **options: digits
+
+
+class Streamed:
+    """The same images, not in memory."""
+
+    in_memory = False
+
+    def __init__(self, dataset):
+        self._dataset = dataset
+
+    def __getattr__(self, name):
+        assert name[:2] not in {"x_", "y_"}
+        return getattr(self._dataset, name)
 
 
 def must_not_load(name, **options):
@@ -150,6 +164,21 @@ def test_pictures_and_distances_are_there(made):
     told = stages["leakage"].made
     assert told["made"] == pytest.approx(np.median(near["made"]))
     assert stages["leakage"].run.exists("distances.png")
+
+
+def test_distances_to_a_set_that_does_not_fit_in_memory(made, digits, tmp_path):
+    root, stages = made
+    shutil.copytree(root, tmp_path / "results")
+    (again,) = steps_of(
+        *(tmp_path / "results", lambda name, **_: Streamed(digits)),
+        **later_flags("leakage") | {"compared": 20},
+        procedure="leakage",
+    )
+    near, whole = (
+        stage.run.read_arrays("distances.npz") for stage in (again, stages["leakage"])
+    )
+    for name, distances in near.items():
+        np.testing.assert_allclose(distances, whole[name][:20], atol=1e-3)
 
 
 @pytest.mark.slow
@@ -558,9 +587,20 @@ def test_attributes_from_teacher_to_student(tmp_path):
             run("train", dataset="celeb_a", loss=loss)
     (teacher,) = run("train", dataset="celeb_a", loss="attrxent", epochs=10)
     assert teacher.made["test_accuracy"] > 0.9
-    run("compute_stats")
+    (records,) = run("compute_stats")
     (images,) = run("optimize_dataset", optimization_objective="all_layers", steps=60)
     assert images.made["aim_met"] > 0.8
+    # A file says nothing of the teacher's loss: the records know of attributes.
+    config = DatafreeConfig(
+        **later_flags("optimize_dataset") | {"batch": 16, "images": 24, "steps": 60},
+        summary_folder=str(tmp_path / "elsewhere"),
+        procedure="optimize_dataset",
+        optimization_objective="all_layers",
+        model_checkpoint=str(teacher.run.path / found.TEACHER),
+        records=str(records.run.path / found.RECORDS),
+    )
+    (again,) = datafree.run(config, must_not_load, models.build)
+    assert again.made["aim_met"] == images.made["aim_met"]
     (student,) = run("distill", epochs=30)
     told = student.made
     network = student.run.read_model(found.TEACHER)

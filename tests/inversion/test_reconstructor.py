@@ -174,14 +174,15 @@ class Fixed:
 
 
 def test_dropout_sites_are_found(teacher):
-    assert dropout_sites(teacher) == {"drop_1": (0.25, (24,)), "drop_2": (0.5, (16,))}
+    sites = {"drop_1": (0.25, (24,)), "drop_2": (0.5, (16,))}
+    assert dropout_sites(teacher, (8, 8, 1)) == sites
     x = inputs = keras.Input((4, 4, 2))
     whole_channels = layers.SpatialDropout2D(0.5, name="drop")(x)
     spatial = keras.Model(inputs, whole_channels)
-    assert dropout_sites(spatial) == {"drop": (0.5, (1, 1, 2))}
+    assert dropout_sites(spatial, (4, 4, 2)) == {"drop": (0.5, (1, 1, 2))}
     bare = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     with pytest.raises(ValueError, match="has no Dropout layer.*choose all_layers"):
-        dropout_sites(bare)
+        dropout_sites(bare, (3,))
 
 
 def test_masks_drop_the_units_they_name(make, teacher):

@@ -210,7 +210,7 @@ def test_spectra_of_principal_axes(teacher, digits, seen):
     )
 
 
-def test_attributes_count_where_they_are_present(teacher, digits):
+def test_attributes_count_where_they_are_present(teacher, digits, tmp_path):
     labels = np.eye(10, dtype=np.uint8)[digits.y_train]
     labels[:, 0] = 1
     parts = {s: (digits.x_train, labels) for s in ("train", "valid", "test")}
@@ -220,6 +220,32 @@ def test_attributes_count_where_they_are_present(teacher, digits):
     whole = teacher.predict(digits.x_train, verbose=0).mean(axis=0)
     mean = found.blocks[0].law.mean[0] * found.scales["logits"]
     np.testing.assert_allclose(mean, whole, rtol=1e-3, atol=1e-3)
+    found.save(tmp_path / "records.npz")
+    again = ActivationRecords.load(tmp_path / "records.npz")
+    assert found.multi_label and again.multi_label
+    assert again.digest == found.digest
+
+
+def test_a_rare_class_takes_no_axes_from_the_others(teacher, digits):
+    rare = digits.y_train == 3
+    kept = ~rare | (rare.cumsum() <= 4)
+    parts = {"train": (digits.x_train[kept], digits.y_train[kept])}
+    parts |= {split: (digits.x_valid, digits.y_valid) for split in ("valid", "test")}
+    data = ArrayDataset("some", parts, num_classes=10)
+    ((spectrum,),) = (
+        ActivationRecords.from_data(
+            *(teacher, data, ["f1", "logits"], "mean"),
+            **{"spectra": ["network"], "basis": "pca", "fraction": 0.3},
+        ).spectra,
+    )
+    lengths = np.linalg.norm(spectrum.basis, axis=1)
+    assert lengths.shape == (10, 8)
+    np.testing.assert_allclose(lengths[np.arange(10) != 3], 1, rtol=1e-5)
+    # Deviations of four images from their mean lie in three dimensions.
+    np.testing.assert_allclose(lengths[3, :3], 1, rtol=1e-5)
+    assert not spectrum.basis[3, :, 4:].any()
+    assert not spectrum.law.residual[3, 4:].any()
+    assert not spectrum.law.mean[3, 4:].any()
 
 
 def test_a_file_holds_all_without_pickle(records, teacher, tmp_path):
