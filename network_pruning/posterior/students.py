@@ -281,6 +281,7 @@ class Lesson(tf.Module):
         strategy = tf.distribute.get_strategy()
         take = self._take if _is_alone() else lambda: strategy.run(self._take)
         self._teach = tf.function(take)
+        self._foresee = tf.function(lambda: is_sound(self._next()[2]))
 
     def look(self, step: int) -> None:
         """Holds the lesson at the chain's position.
@@ -293,9 +294,9 @@ class Lesson(tf.Module):
                 from them.
             StudentDivergedError: If a student's loss is no number.
         """
-        sound = self._teach()
-        if _is_alone():
-            check_sound(sound, step)
+        if not _is_alone():
+            check_sound(self._foresee(), step)
+        check_sound(self._teach(), step)
         for student in self.students:
             if not bool(tf.math.is_finite(student.tracker.result())):
                 raise StudentDivergedError(
@@ -309,29 +310,31 @@ class Lesson(tf.Module):
         Returns:
             Whether it predicts something; of several replicas always True.
         """
-        first, sound = self.students[0], tf.constant(True)
-        for _ in range(first.steps):
-            visit = self.visits.read_value()
-            rows = streams.rows_of(
-                self._seed,
-                streams.CASES,
-                visit,
-                first.batch_size,
-                self._pool.shape[0],
-            )
-            images = tf.gather(self._pool, rows)
-            if first.input_noise:
-                pair = streams.seed_of(self._seed, streams.INPUTS, visit)
-                noise = tf.random.stateless_normal(images.shape, pair)
-                images = tf.cast(images, noise.dtype) + first.input_noise * noise
-            said = self._teacher(images)
+        sound = tf.constant(True)
+        for _ in range(self.students[0].steps):
+            images, rows, said = self._next()
             visit = functools.partial(self._visit, images, rows, said)
             if _is_alone():
                 sound &= is_sound(said)
                 tf.cond(sound, visit, lambda: None)
-            else:  # Replicas cannot meet in one branch of two.
+            else:  # Replicas cannot meet in one branch of two: `look` asks before.
                 visit()
         return sound
+
+    def _next(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns images of the next visit, their rows in the pool, and what is said.
+
+        Said of them are the chain's log-probabilities.
+        """
+        first, visit = self.students[0], self.visits.read_value()
+        size, cases = first.batch_size, self._pool.shape[0]
+        rows = streams.rows_of(self._seed, streams.CASES, visit, size, cases)
+        images = tf.gather(self._pool, rows)
+        if first.input_noise:
+            pair = streams.seed_of(self._seed, streams.INPUTS, visit)
+            noise = tf.random.stateless_normal(images.shape, pair)
+            images = tf.cast(images, noise.dtype) + first.input_noise * noise
+        return images, rows, self._teacher(images)
 
     def _visit(self, images: tf.Tensor, rows: tf.Tensor, said: tf.Tensor) -> None:
         for student in self.students:

@@ -18,4 +18,5 @@ def test_two_devices_walk_the_chain_of_one():
     seen = json.loads(out.splitlines()[-1])
     assert seen["replicas"] == 2
     assert max(seen["gaps"].values()) < 1e-5, seen["gaps"]
+    assert "the chain's predictions are no numbers at step 10" in seen["refusal"]
     assert any(name.startswith("students/s/means") for name in seen["gaps"])
