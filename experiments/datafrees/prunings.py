@@ -30,6 +30,7 @@ from network_pruning.views import without_test
 MADE, REAL = "reconstructed", "real"
 CUT, RETRAINED = "cut", "retrained"
 PROOF_IMAGES = 64
+"""A table proves many cuts."""
 Ranked = Mapping[str, Scores]
 
 

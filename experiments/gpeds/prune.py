@@ -15,7 +15,7 @@ from experiments.gpeds.lessons import Record, kept_model
 from experiments.gpeds.networks import Build, Wanted
 from experiments.gpeds.sets import Sets
 from experiments.grids import text
-from network_pruning.pruning.certificate import certify
+from network_pruning.pruning.certificate import PROOF_IMAGES, certify
 from network_pruning.pruning.group_lasso import GroupLasso
 from network_pruning.pruning.surgery import shrink
 from network_pruning.runs import RunDir
@@ -25,7 +25,6 @@ FIELDS = (
     *("finetune_updates", "finetune_learning_rate"),
 )
 RESULTS = "results.csv"
-PROOF_IMAGES = 256
 
 
 def prune_finetune(

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 BEFORE, AFTER, DENSE = "before", "retrained", "dense"
 PROOF_IMAGES = 64
+"""A table proves many cuts."""
 MONITOR = "val_accuracy"
 """What chooses the epoch of a retraining."""
 

@@ -30,7 +30,7 @@ from network_pruning.jobs.plans import FitPlan
 from network_pruning.jobs.prune_remarks import remarks
 from network_pruning.jobs.trainings import Training
 from network_pruning.prune_config import PruneConfig
-from network_pruning.pruning.certificate import Certificate, certify
+from network_pruning.pruning.certificate import PROOF_IMAGES, Certificate, certify
 from network_pruning.pruning.plan import Plan, plan
 from network_pruning.pruning.surgery import shrink
 from network_pruning.runs import RunDir, hold_run
@@ -38,8 +38,6 @@ from network_pruning.types import BoolArray, Dataset
 
 log = logging.getLogger(__name__)
 
-PROOF_IMAGES = 256
-"""Validation images on which every cut is proven, with as many random ones."""
 TABLE = "results.csv"
 OF = "of.json"
 """In a step's folder: of which network it is."""

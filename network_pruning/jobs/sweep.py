@@ -40,15 +40,13 @@ from network_pruning.jobs.plans import retraining_plan, training_plan, weights_p
 from network_pruning.jobs.rankings import Asked, Ranking
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.pruning import gradual
+from network_pruning.pruning.certificate import PROOF_IMAGES
 from network_pruning.pruning.criteria import score_units
 from network_pruning.runs import DamagedFile, RunDir
 from network_pruning.types import Dataset, Scores
 from network_pruning.views import without_test
 
 log = logging.getLogger(__name__)
-
-PROOF_IMAGES = 256
-"""Validation images on which every shrunk network is proven equal to the masked one."""
 
 Key = tuple[int, float, str]
 AnyRow = TypeVar("AnyRow", Row, LatencyRow)

@@ -31,6 +31,8 @@ TOLERANCE = 1e-5
 HOPELESS = 0.1
 """Likewise; a difference above that rounding does not explain."""
 
+PROOF_IMAGES = 256
+"""On which a cut is proven, unless there is reason to take others."""
 OUTPUT = "the model's output"
 _NOT_MADE_AGAIN = (
     *(NoTwin, KeyError, NotImplementedError, TypeError, ValueError),

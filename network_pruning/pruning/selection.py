@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import tf_keras as keras
 from network_pruning.pruning import masks as arithmetic
 from network_pruning.pruning.budgets import EXACT, Shares
 from network_pruning.types import BoolArray, Scores
+
+logger = logging.getLogger(__name__)
 
 STEPS = 10_000
 """Sparsities that a budget chooses from."""
@@ -79,7 +82,7 @@ def keep_units(
         return _keep_given(values, keep, forced)
     chooser = _Chooser(values, forced, scope, round_to)
     if budget is None:
-        return chooser.at(0.0 if sparsity is None else sparsity)
+        return chooser.removing(0.0 if sparsity is None else sparsity)
     if model is None:
         raise ValueError("keep_units: got a budget without its model, expected both.")
     return _within(budget, model, chooser)
@@ -113,6 +116,16 @@ class _Chooser:
             )
             for name, mask in masks.items()
         }
+
+    def removing(self, sparsity: float) -> dict[str, BoolArray]:
+        """Returns the masks of a sparsity, and logs where it removes nothing."""
+        masks = self.at(sparsity)
+        if sparsity and all(mask.all() for mask in masks.values()):
+            logger.warning(
+                "sparsity %g with round_to %d removes nothing, every unit stays.",
+                *(sparsity, self.round_to),
+            )
+        return masks
 
 
 def _within(

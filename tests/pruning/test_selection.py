@@ -48,6 +48,19 @@ def test_keep_rounds_up_as_far_as_there_are_units():
     assert kept(masks)["b"] == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_a_share_that_removes_nothing_is_told(caplog, scope):
+    masks = selection.keep_units(SCORES, sparsity=0.1, scope=scope, round_to=8)
+    assert all(mask.all() for mask in masks.values())
+    assert caplog.messages == [
+        "sparsity 0.1 with round_to 8 removes nothing, every unit stays."
+    ]
+    caplog.clear()
+    selection.keep_units(SCORES, sparsity=0.0, scope=scope)
+    selection.keep_units(SCORES, sparsity=0.5, scope=scope)
+    assert not caplog.messages
+
+
 def test_at_least_one_unit_stays():
     masks = selection.keep_units(SCORES, sparsity=0.999)
     assert kept(masks) == {"a": [3], "b": [0]}
