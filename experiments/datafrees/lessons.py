@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from network_pruning.jobs.plans import FitPlan
 from network_pruning.runs import RunDir
 from network_pruning.training import Trainer
 from network_pruning.types import Dataset
+
+log = logging.getLogger(__name__)
 
 TRAINING = "training"
 Judged = dict[str, float]
@@ -69,6 +72,7 @@ def train(
             stage.run.write_model(found.TEACHER, network)
             made = {"fingerprint": fingerprint(network), **judge(network, data)}
             return stage.finish(made, [found.TEACHER])
+        _tell_what_was_not_kept(config, plan.epochs, stage)
     return chain.latest["train"]
 
 
@@ -133,6 +137,7 @@ def distil(
             stage.run.write_model(found.TEACHER, student)
             judged = judge(student, real, teacher.network, config)
             return stage.finish(judged, [found.TEACHER])
+        _tell_what_was_not_kept(config, plan.epochs, stage)
     return chain.latest["distill"]
 
 
@@ -203,9 +208,25 @@ def watcher(
             run.write_json("curve.json", known)
         every = config.checkpoint_interval
         if every and (epoch + 1) % every == 0:
-            run.write_model(f"checkpoints/epoch={epoch + 1}.keras", network)
+            run.write_model(_kept(epoch + 1), network)
 
     return look
+
+
+def _kept(epochs: int) -> str:
+    """Returns the file of a network after so many epochs."""
+    return f"checkpoints/epoch={epochs}.keras"
+
+
+def _tell_what_was_not_kept(config: DatafreeConfig, epochs: int, stage: Stage) -> None:
+    """Says where a finished step lacks the networks that are asked for now."""
+    every = config.checkpoint_interval
+    if 0 < every <= epochs and not stage.run.exists(_kept(every)):
+        log.warning(
+            "checkpoint_interval: got %d, but %s was finished without, and kept no "
+            "network on its way: another --run_name trains again",
+            *(every, stage.run.path),
+        )
 
 
 def judge(

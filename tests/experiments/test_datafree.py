@@ -136,6 +136,17 @@ def test_intervals_say_when_to_look_and_what_to_keep(made):
     assert not run.exists("checkpoints/epoch=3.keras")
 
 
+def test_networks_that_a_finished_step_did_not_keep_are_missed_aloud(
+    made, load, caplog
+):
+    root, _ = made
+    for every, told in ((2, 0), (4, 0), (3, 1)):  # Of three epochs.
+        caplog.clear()
+        options = later_flags("distill") | {"checkpoint_interval": every}
+        steps_of(root, load, procedure="distill", **options)
+        assert caplog.text.count("was finished without, and kept no network") == told
+
+
 def test_records_and_images_are_what_the_flags_say(made):
     _, stages = made
     records = ActivationRecords.load(stages["compute_stats"].run.path / found.RECORDS)
