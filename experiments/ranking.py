@@ -125,7 +125,7 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
     comparison = Comparison(
         part,
         data,
-        RunDir(Path(config.output_dir) / training.run_id()),
+        _training_runs(preset, part, config.output_dir),
         RunDir(folder),
     )
     published = f"cells/{folder.name}.csv"
@@ -134,7 +134,7 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
         if procedure in {"rank", "prune", "retrain"}:
             getattr(comparison, procedure)()
     if "covariance" in config.procedures() and preset.switch_steps:
-        show_covariances(name, preset, comparison, references)
+        show_covariances(name, part, comparison, references)
     if "compare" in config.procedures():
         if not comparison.cells:
             raise ValueError(
@@ -144,6 +144,18 @@ def compare(name: str, preset: Preset, config: RankingConfig) -> None:
             )
         note = ledger.kept_note(references, folder.name, config.note)
         publish(name, preset, comparison, references, note)
+
+
+def _training_runs(preset: Preset, part: Preset, output_dir: str) -> list[RunDir]:
+    """Returns where the dense networks may lie.
+
+    That is the main job of these seeds, of all seeds, and of each seed alone.
+    """
+    ones = [dataclasses.replace(part, seeds=(seed,)) for seed in part.seeds]
+    configs = [each.config(output_dir) for each in (part, preset, *ones)]
+    folders = dict.fromkeys(Path(output_dir) / each.run_id() for each in configs)
+    there = [folder for folder in folders if folder.is_dir()]
+    return [RunDir(folder) for folder in there or [*folders][:1]]
 
 
 def narrowed(preset: Preset, config: RankingConfig) -> Preset:

@@ -281,6 +281,7 @@ def _work_or_exit(work: Work, config: Any) -> None:
     _set_up_logging()
     try:
         _choose_kernels()
+        _choose_keras()
         with quiet_tensorflow():
             import tensorflow as tf  # noqa: F401
         work(config)
@@ -306,6 +307,14 @@ def _choose_kernels() -> None:
     the time by oneDNN, LeNet-5 in a third.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def _choose_keras() -> None:
+    """Has TensorFlow load the Keras that is used here, and no other beside it.
+
+    Keras 3, which brings scikit-learn along, would be a quarter of a command's start.
+    """
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 
 def _set_up_logging() -> None:

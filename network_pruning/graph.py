@@ -61,6 +61,38 @@ def call_layer(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return call.layer(*args, **kwargs)
 
 
+def at_rest(call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a call, with `training` False unless the graph fixes it.
+
+    Left out, it would be True for the layers that augment images.
+    """
+    if not call.layer._call_spec.expects_training_arg:
+        return kwargs
+    return {**kwargs, "training": kwargs.get("training") or False}
+
+
+def with_mask_of(source: Any, made: tf.Tensor) -> tf.Tensor:
+    """Returns a tensor that was made of another one, with the other's Keras mask."""
+    mask = getattr(source, "_keras_mask", None)
+    if mask is not None:
+        made._keras_mask = mask
+    return made
+
+
+def carries_masks(model: keras.Model) -> bool:
+    """Returns whether layers tell others which places to leave out (Masking ...)."""
+    found: list[bool] = []
+
+    def note(call: Call, args: Any, kwargs: Any) -> Any:
+        del args, kwargs
+        outputs = tf.nest.flatten(call.node.outputs)
+        found.extend(getattr(x, "_keras_mask", None) is not None for x in outputs)
+        return call.node.outputs
+
+    replay(model, model.inputs, note)
+    return any(found)
+
+
 def is_operator(layer: keras.layers.Layer) -> bool:
     """Returns whether a layer stands for a TensorFlow function in a graph."""
     return type(layer).__name__ in {"TFOpLambda", "SlicingOpLambda"}

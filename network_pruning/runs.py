@@ -205,13 +205,17 @@ class RunDir:
         return hashlib.sha256((self.path / name).read_bytes()).hexdigest()
 
     def adopt(self, source: Path, name: str) -> None:
-        """Copies another run's folder to `name`, whole or not at all."""
+        """Copies another run's folder to `name`, whole or not at all.
+
+        An old folder of this name goes.
+        """
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{os.getpid()}.tmp.{target.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             shutil.copytree(source, temporary)
+            shutil.rmtree(target, ignore_errors=True)
             os.replace(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -196,6 +196,11 @@ def test_adopt_copies_a_folder_whole_or_not_at_all(run, tmp_path, monkeypatch):
     assert run.read_text("checkpoints/seed=0/deep/x.txt") == "x"
     assert (source / "deep" / "x.txt").exists()
     assert hidden(run.path) == []
+    # What a killed training left behind goes.
+    run.write_text("checkpoints/seed=0/left.txt", "left")
+    run.adopt(source, "checkpoints/seed=0")
+    assert not run.exists("checkpoints/seed=0/left.txt")
+    assert run.exists("checkpoints/seed=0/deep/x.txt")
 
 
 def hold_elsewhere(path):

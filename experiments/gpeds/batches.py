@@ -50,9 +50,6 @@ class Batches:
         Args:
             config: How many trials, how many at a time.
             run: Folder.
-
-        Raises:
-            ValueError: If Optuna is not installed.
         """
         self._config, self._run = config, run
         self._study = _open_study(run)
@@ -156,13 +153,9 @@ class Batches:
 
 
 def _open_study(run: RunDir) -> optuna.Study:
-    try:
-        import optuna
-        from optuna.storages.journal import JournalFileBackend
-    except ModuleNotFoundError:
-        raise ValueError(
-            "optuna: not installed, the search needs it: pip install -e .[search]"
-        ) from None
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     backend = JournalFileBackend(str(run.path / STORAGE))
     return optuna.create_study(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -100,6 +101,10 @@ def _check_procedures(config: GpedConfig) -> None:
         raise ValueError(
             "num_valid: got 0, expected held-out images: the search selects on them, "
             "as in --num_valid=5000"
+        )
+    if "search" in asked and importlib.util.find_spec("optuna") is None:
+        raise ValueError(
+            "optuna: not installed, the search needs it: pip install -e .[search]"
         )
     if "ood" in asked and not config.ood:
         raise ValueError(

@@ -75,8 +75,8 @@ def search(config: GpedConfig, sets: Sets, build: Build) -> tuple[list[Tried], R
         What was tried, and the folder.
 
     Raises:
-        ValueError: If Optuna is not installed, nothing is held out, or there is no
-            finished chain with recorded positions.
+        ValueError: If nothing is held out, or there is no finished chain with recorded
+            positions.
     """
     if not len(sets.valid[0]):
         raise ValueError(

@@ -227,8 +227,8 @@ class ParsimoniousConfig:
         """
         chosen = {name: self.get(name) for name in TRAINING}
         if distils:
-            given = self.student or (self.preset and self.get("network"))
-            chosen["network"] = given or "quick_student"
+            usual = PRESETS.get(self.preset or "", {}).get("network", "quick_student")
+            chosen["network"] = self.student or usual
             chosen |= {name: self.get(name) for name in TAUGHT}
         if self.num_train is not None:
             chosen["num_train"] = self.num_train

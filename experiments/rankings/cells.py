@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ from network_pruning.evaluation.predict import predict_split
 from network_pruning.graph import fingerprint
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
-from network_pruning.jobs.rankings import Asked, Ranking
+from network_pruning.jobs.proofs import proof_images
+from network_pruning.jobs.rankings import Asked, Ranking, ask
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.pruning.certificate import certify
 from network_pruning.pruning.criteria import score_units
@@ -34,7 +35,6 @@ from network_pruning.pruning.surgery import shrink
 from network_pruning.pruning.units import find_groups
 from network_pruning.runs import RunDir, lock
 from network_pruning.types import BoolArray, Dataset, Price, Scores
-from network_pruning.views import without_test
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Comparison:
         self,
         preset: Preset,
         data: Dataset,
-        training_run: RunDir,
+        training_runs: Sequence[RunDir],
         run: RunDir,
     ) -> None:
         """Takes up what there is.
@@ -104,11 +104,11 @@ class Comparison:
         Args:
             preset: The protocol.
             data: Cells are measured on its test split, chosen on valid.
-            training_run: Finished main job with the dense networks.
+            training_runs: Main jobs that may have trained the dense networks.
             run: Folder of the comparison.
         """
         self.preset, self.data, self.run = preset, data, run
-        self.training_run = training_run
+        self.training_runs = training_runs
         self.grid = Grid(Cell, run)
 
     @property
@@ -122,19 +122,22 @@ class Comparison:
         Raises:
             ValueError: If it is not trained.
         """
-        training = self._trained(seed)
-        if training is None:
+        found = self._trained(seed)
+        if found is None:
             raise ValueError(
-                f"{self.training_run.path} holds no finished training of seed {seed}: "
-                "run --procedure=train first"
+                f"{self.training_runs[0].path} holds no finished training of seed "
+                f"{seed}: run --procedure=train first"
             )
-        return training.load(self.training_run, "val_loss")
+        run, training = found
+        return training.load(run, "val_loss")
 
-    def _trained(self, seed: int) -> Training | None:
+    def _trained(self, seed: int) -> tuple[RunDir, Training] | None:
         one = self.preset.dense_seed
-        return finished(
-            self.training_run, f"checkpoints/seed={seed if one is None else one}"
-        )
+        name = f"checkpoints/seed={seed if one is None else one}"
+        for run in self.training_runs:
+            if training := finished(run, name):
+                return run, training
+        return None
 
     def ranking(self, seed: int, label: str, network: keras.Model) -> Ranking:
         """Returns a contender's ranking of a network, made once."""
@@ -151,18 +154,15 @@ class Comparison:
 
     def _rank(self, seed: int, label: str, network: keras.Model) -> Ranking:
         contender = CONTENDERS[label]
-        seen = without_test(self.data)
-        scores = score_units(
-            network, contender.criterion, seen, seed=seed, **contender.options
-        )
-        asked = Asked(
-            fingerprint(network),
+        images = self.data.fingerprint
+        return ask(*(
+            network,
             contender.criterion,
             contender.options,
             seed,
-            self.data.fingerprint,
-        )
-        return Ranking(asked, scores)
+            self.data,
+            images,
+        ))
 
     def rank(self) -> None:
         """Ranks every dense network by every contender."""
@@ -269,7 +269,7 @@ class Comparison:
         masks = self._masks(network, scores, kept)
         small = shrink(network, masks)
         if draw == 0:
-            images = next(iter(self.data.batches("valid", PROOF_IMAGES)))[0].numpy()
+            images = proof_images(self.data, PROOF_IMAGES)
             certify(network, masks, small, images).require()
         return small
 

@@ -31,6 +31,9 @@ from network_pruning.views import rescaled
 
 log = logging.getLogger(__name__)
 
+MADE = ("checkpoints", "rows.csv", "scores", "finetune")
+"""What makes a folder one of certain settings."""
+
 
 def run(
     config: SweepConfig,
@@ -68,13 +71,13 @@ def run(
 def claim(run_dir: RunDir, config: SweepConfig) -> None:
     """Makes a folder this config's own.
 
-    A folder in which nothing was trained yet, as a missing dataset leaves it, is free.
+    A folder in which nothing was made yet, as a missing dataset leaves it, is free.
 
     Raises:
         ValueError: If it holds a run of other settings.
     """
     ours = config.as_dict()
-    if run_dir.exists("config.json") and run_dir.exists("checkpoints"):
+    if run_dir.exists("config.json") and any(map(run_dir.exists, MADE)):
         changed = differences(ours, run_dir.read_json("config.json"))
         if changed:
             raise ValueError(

@@ -18,13 +18,14 @@ import tf_keras as keras
 from network_pruning.flags import is_model_file
 from network_pruning.graph import fingerprint
 from network_pruning.jobs.prunable import no_unit
+from network_pruning.jobs.rankings import images_mark
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.network_config import NetworkConfig
 from network_pruning.prune_config import PruneConfig
 from network_pruning.pruning.units import Groups
 from network_pruning.runs import DamagedFile, RunDir
 from network_pruning.types import Dataset
-from network_pruning.views import rescaled, without_test
+from network_pruning.views import rescaled
 
 DIGITS = 12
 """Of a fingerprint, where it stands in a folder's name."""
@@ -61,15 +62,8 @@ class Found:
         """
         mark = fingerprint(network)
         home = Path(config.output_dir) / f"{name}-{mark[:DIGITS]}"
-        return cls(network, mark, images_mark(config, data), home, config.source)
-
-
-def images_mark(config: NetworkConfig, data: Dataset) -> str:
-    """Returns what tells images from others: content, splits, and pixels' range."""
-    if config.input_range == (0.0, 1.0):
-        return data.fingerprint
-    low, high = config.input_range
-    return f"{data.fingerprint} in {low:g},{high:g}"
+        images = images_mark(data, config.input_range)
+        return cls(network, mark, images, home, config.source)
 
 
 def short_digest(*words: Any) -> str:
@@ -148,11 +142,6 @@ def check_others(name: str, images: npt.NDArray[np.float32], data: Dataset) -> N
 def nothing_to_cut(network: keras.Model, groups: Groups) -> str:
     """Returns why there is nothing."""
     return f"model {network.name!r} has {no_unit(groups)}"
-
-
-def unseen_test(data: Dataset) -> Dataset:
-    """Returns the dataset as criteria and choices may see it."""
-    return without_test(data)
 
 
 def find(

@@ -27,10 +27,12 @@ from network_pruning.jobs.choices import Step, choose, scores_file
 from network_pruning.jobs.distillations import Lesson, distill
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import FitPlan
+from network_pruning.jobs.proofs import proof_images
 from network_pruning.jobs.prune_remarks import remarks
+from network_pruning.jobs.rankings import images_mark
 from network_pruning.jobs.trainings import Training
 from network_pruning.prune_config import PruneConfig
-from network_pruning.pruning.certificate import PROOF_IMAGES, Certificate, certify
+from network_pruning.pruning.certificate import Certificate, certify
 from network_pruning.pruning.plan import Plan, plan
 from network_pruning.pruning.surgery import shrink
 from network_pruning.runs import RunDir, hold_run
@@ -124,7 +126,7 @@ def _load(
     identity = _identity(config, found)
     # Runs without them, older ones among these, do not tell of them.
     if strangers is not None:
-        identity["strangers"] = networks.images_mark(config, strangers)
+        identity["strangers"] = images_mark(strangers, config.input_range)
     if teacher is not None:
         identity["teacher"] = fingerprint(teacher)
     return Given(found, data, strangers, teacher, identity)
@@ -284,7 +286,7 @@ def prove(
     Returns:
         The certificate.
     """
-    batch = next(iter(data.batches("valid", PROOF_IMAGES)))[0].numpy()
+    batch = proof_images(data)
     low, high = float(batch.min()), float(batch.max())
     drawn = np.random.default_rng(0).uniform(low, high, batch.shape)
     inputs = np.concatenate([batch, drawn.astype(batch.dtype)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,9 +15,8 @@ from network_pruning.criterion_flags import option_names
 from network_pruning.evaluation import ranking_figures
 from network_pruning.jobs import networks
 from network_pruning.jobs.boards import show_scores, show_sensitivity
-from network_pruning.jobs.rankings import FILE, TABLE, Asked, Ranking, order
+from network_pruning.jobs.rankings import FILE, TABLE, Ranking, ask, order
 from network_pruning.network_config import NetworkConfig
-from network_pruning.pruning.criteria import score_units
 from network_pruning.pruning.criteria.shapley import STOPPING
 from network_pruning.pruning.games import Samples
 from network_pruning.pruning.masks import check_numbers
@@ -25,7 +25,6 @@ from network_pruning.pruning.units import Groups, UnitGroup, find_groups
 from network_pruning.rank_config import RankConfig
 from network_pruning.runs import RunDir, hold_run
 from network_pruning.types import Dataset
-from network_pruning.views import watched
 
 log = logging.getLogger(__name__)
 
@@ -100,26 +99,15 @@ def rank(
     given = {**options, **_resuming(config.criterion, run_dir, groups)}
     if extend:
         given["samples"] = _more_samples(config.criterion, known, options, extend)
-    seen = watched(networks.unseen_test(data))
-    scores = score_units(
-        found.network,
-        config.criterion,
-        seen,
-        groups,
-        config.seed,
-        **given,
+    ranking = ask(
+        *(found.network, config.criterion, given, config.seed),
+        *(data, found.images, groups),
     )
-    for each in scores.values():
+    for each in ranking.scores.values():
         check_numbers(each.values)
     drawn = {"samples": given["samples"]} if "samples" in given else {}
-    asked = Asked(
-        found.fingerprint,
-        config.criterion,
-        {**options, **drawn},
-        config.seed,
-        found.images if seen.read else None,
-    )
-    ranking = Ranking(asked, scores)
+    asked = dataclasses.replace(ranking.asked, options={**options, **drawn})
+    ranking = Ranking(asked, ranking.scores)
     # The scores last: they mark the ranking as made.
     run_dir.write_text(TABLE, ranking.table())
     ranking.save(run_dir)

@@ -7,14 +7,19 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tf_keras as keras
 
+from network_pruning.graph import fingerprint
+from network_pruning.pruning.criteria import score_units
+from network_pruning.pruning.units import UnitGroup
 from network_pruning.runs import RunDir
-from network_pruning.types import Price, Scores
+from network_pruning.types import Dataset, Price, Scores
+from network_pruning.views import watched, without_test
 
 FILE = "scores.npz"
 TABLE = "ranking.csv"
@@ -39,6 +44,43 @@ class Asked:
     options: Mapping[str, Any]
     seed: int
     data: str | None = None
+
+
+def images_mark(data: Dataset, input_range: tuple[float, ...]) -> str:
+    """Returns what tells images from others: content, splits, and pixels' range."""
+    if input_range == (0.0, 1.0):
+        return data.fingerprint
+    low, high = input_range
+    return f"{data.fingerprint} in {low:g},{high:g}"
+
+
+def ask(
+    network: keras.Model,
+    criterion: str,
+    options: Mapping[str, Any],
+    seed: int,
+    data: Dataset,
+    images: str,
+    groups: Sequence[UnitGroup] | None = None,
+) -> Ranking:
+    """Has a criterion judge a network, the test split hidden from it.
+
+    Args:
+        network: Trained.
+        criterion: By name.
+        options: Of it.
+        seed: Of what it draws.
+        data: What it may look at.
+        images: Their mark, see `images_mark`.
+        groups: Those to score; None: all.
+
+    Returns:
+        The ranking; of a criterion that looked at no image it belongs to no dataset.
+    """
+    seen = watched(without_test(data))
+    scores = score_units(network, criterion, seen, groups, seed, **options)
+    read = images if seen.read else None
+    return Ranking(Asked(fingerprint(network), criterion, options, seed, read), scores)
 
 
 @dataclass(frozen=True)

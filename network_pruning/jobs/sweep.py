@@ -37,14 +37,12 @@ from network_pruning.jobs.boards import TrainingBoard
 from network_pruning.jobs.devices import is_chief
 from network_pruning.jobs.fit import fit
 from network_pruning.jobs.plans import retraining_plan, training_plan, weights_plan
-from network_pruning.jobs.rankings import Asked, Ranking
+from network_pruning.jobs.proofs import proof_images
+from network_pruning.jobs.rankings import Ranking, ask, images_mark
 from network_pruning.jobs.trainings import Training, finished
 from network_pruning.pruning import gradual
-from network_pruning.pruning.certificate import PROOF_IMAGES
-from network_pruning.pruning.criteria import score_units
 from network_pruning.runs import DamagedFile, RunDir
 from network_pruning.types import Dataset, Scores
-from network_pruning.views import without_test
 
 log = logging.getLogger(__name__)
 
@@ -228,14 +226,11 @@ def make_cutter(
         name = f"scores/seed={seed}.npz"
         if run.exists(name):
             return Ranking.load(run, name).scores
+        images = images_mark(data, config.input_range)
         options = config.score_options()
-        seen = without_test(data)
-        scores = score_units(dense, config.criterion, seen, seed=seed, **options)
-        asked = Asked(
-            fingerprint(dense), config.criterion, options, seed, data.fingerprint
-        )
-        Ranking(asked, scores).save(run, name)
-        return scores
+        ranking = ask(dense, config.criterion, options, seed, data, images)
+        ranking.save(run, name)
+        return ranking.scores
 
     dense = training.load(run, which_epoch(config))
     return cells.Cutter(dense, config.scope, rank)
@@ -253,7 +248,7 @@ def _measure(
     if kind == "weight":
         cut = cutter.weights(k)
     else:
-        cut = cutter.units(k, data.x_valid[:PROOF_IMAGES])
+        cut = cutter.units(k, proof_images(data))
     one_shot = None
     if config.finetune_epochs:
         logits, labels = predict_split(cut.network, data, "test")

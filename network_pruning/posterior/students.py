@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -249,6 +248,14 @@ class StudentDivergedError(DivergedError):
     """The loss of a student is no longer a number; the chain is as it was."""
 
 
+Visit = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+"""Images, their rows in the pool, and the chain's log-probabilities of them."""
+
+
+def _are_sound(visits: Sequence[Visit]) -> tf.Tensor:
+    return tf.reduce_all([is_sound(said) for _, _, said in visits])
+
+
 class Lesson(tf.Module):
     """Students that learn from the same draws, on the same cases.
 
@@ -281,7 +288,7 @@ class Lesson(tf.Module):
         strategy = tf.distribute.get_strategy()
         take = self._take if _is_alone() else lambda: strategy.run(self._take)
         self._teach = tf.function(take)
-        self._foresee = tf.function(lambda: is_sound(self._next()[2]))
+        self._foresee = tf.function(lambda: _are_sound(self._visits()))
 
     def look(self, step: int) -> None:
         """Holds the lesson at the chain's position.
@@ -310,23 +317,26 @@ class Lesson(tf.Module):
         Returns:
             Whether it predicts something; of several replicas always True.
         """
-        sound = tf.constant(True)
-        for _ in range(self.students[0].steps):
-            images, rows, said = self._next()
-            visit = functools.partial(self._visit, images, rows, said)
-            if _is_alone():
-                sound &= is_sound(said)
-                tf.cond(sound, visit, lambda: None)
-            else:  # Replicas cannot meet in one branch of two: `look` asks before.
-                visit()
+        visits = self._visits()
+
+        def learn() -> None:
+            for visit in visits:
+                self._visit(*visit)
+
+        if not _is_alone():  # Replicas cannot meet in one branch of two: see `look`.
+            learn()
+            return tf.constant(True)
+        sound = _are_sound(visits)
+        tf.cond(sound, learn, lambda: None)
         return sound
 
-    def _next(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns images of the next visit, their rows in the pool, and what is said.
+    def _visits(self) -> list[Visit]:
+        """Returns what the students will learn from at the chain's position."""
+        now = self.visits.read_value()
+        return [self._look_at(now + ahead) for ahead in range(self.students[0].steps)]
 
-        Said of them are the chain's log-probabilities.
-        """
-        first, visit = self.students[0], self.visits.read_value()
+    def _look_at(self, visit: tf.Tensor) -> Visit:
+        first = self.students[0]
         size, cases = first.batch_size, self._pool.shape[0]
         rows = streams.rows_of(self._seed, streams.CASES, visit, size, cases)
         images = tf.gather(self._pool, rows)

@@ -17,7 +17,14 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Apply, Call, call_layer, leaf_layers, replay
+from network_pruning.graph import (
+    Apply,
+    Call,
+    at_rest,
+    call_layer,
+    leaf_layers,
+    replay,
+)
 from network_pruning.pruning.gates import gated_interpreter
 from network_pruning.pruning.layer_rules import rule_of
 from network_pruning.pruning.slices import sliced_weights
@@ -182,7 +189,7 @@ class _Side:
         apply = self.masked(run)
 
         def listen(call: Call, args: Any, kwargs: Any) -> Any:
-            value = apply(call, args, kwargs)
+            value = apply(call, args, at_rest(call, kwargs))
             rule = rule_of(call.layer)
             if rule is not None and rule.role != "passive":
                 heard = value.numpy()
@@ -207,9 +214,10 @@ def certify(
 ) -> Certificate:
     """Compares a shrunk network with the masked original.
 
-    Both run as they are. Where they differ by more than the tolerance, though every
-    weight is a slice and rounding could explain it, their layers are made again in
-    float64 and compared instead, provided that config and weights say all of a layer.
+    Both run as they are, in inference. Where they differ by more than the tolerance,
+    though every weight is a slice and rounding could explain it, their layers are made
+    again in float64 and compared instead, provided that config and weights say all of a
+    layer.
 
     Args:
         model: The original.

@@ -20,7 +20,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.classifiers import ends_in_softmax
-from network_pruning.graph import Call, replay
+from network_pruning.graph import Call, at_rest, carries_masks, replay
 from network_pruning.losses import as_logits, full_precision
 from network_pruning.pruning import contributions
 from network_pruning.pruning.gates import gated_interpreter
@@ -124,6 +124,12 @@ class CutNetwork:
     """A network cut in two where the units of a group are read. No Keras object."""
 
     def __init__(self, model: keras.Model, group: UnitGroup, value: Value) -> None:
+        if carries_masks(model):
+            raise ValueError(
+                f"model {model.name!r} leaves places out by Keras masks, which a "
+                "network cut in two would lose: choose a criterion without coalitions, "
+                "such as taylor or fisher"
+            )
         self.model = model
         self.value = value
         self.groups = find_groups(model)
@@ -177,7 +183,7 @@ class CutNetwork:
             key = _key(call)
             if key in self.plan.reads:
                 return tf.nest.map_structure(lambda _: None, call.node.outputs)
-            outputs = call.layer(*args, **_at_inference(call, kwargs))
+            outputs = call.layer(*args, **at_rest(call, kwargs))
             for i, x in enumerate(tf.nest.flatten(outputs)):
                 found[key, i] = x
             return outputs
@@ -216,7 +222,7 @@ class CutNetwork:
                 made = enumerate(tf.nest.flatten(call.node.outputs))
                 values = [known.get((key, i)) for i, _ in made]
                 return tf.nest.pack_sequence_as(call.node.outputs, values)
-            kwargs = _at_inference(call, kwargs)
+            kwargs = at_rest(call, kwargs)
             # All other units are present: masking them too would only cost time.
             if id(call.layer) not in self.plan.layers:
                 return call.layer(*args, **kwargs)
@@ -263,10 +269,3 @@ def _coalition_sums(masks: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
 
 def _tiled(x: tf.Tensor, times: int) -> tf.Tensor:
     return tf.tile(x, [times] + [1] * (x.shape.rank - 1))
-
-
-def _at_inference(call: Call, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments, with `training` False unless the graph fixes it."""
-    if not call.layer._call_spec.expects_training_arg:
-        return kwargs
-    return {**kwargs, "training": kwargs.get("training") or False}

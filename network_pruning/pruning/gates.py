@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Apply, Call, call_layer, replay
+from network_pruning.graph import Apply, Call, call_layer, replay, with_mask_of
 from network_pruning.pruning.units import Groups, LayerChannels, UnitGroup, find_groups
 from network_pruning.types import Masks
 
@@ -160,7 +160,7 @@ def gated_interpreter(
         channels = groups.channels.get(id(call.layer))
         if channels is not None and _reads_units(channels):
             mask = tf.gather(vector, channels.inputs, axis=-1)
-            args = (_masked(args[0], mask), *args[1:])
+            args = (with_mask_of(args[0], _masked(args[0], mask)), *args[1:])
         return run(call, args, kwargs)
 
     return apply

@@ -168,6 +168,11 @@ def _keep_given(
     keep: Mapping[str, int],
     forced: Mapping[str, BoolArray],
 ) -> dict[str, BoolArray]:
+    if not isinstance(keep, Mapping):
+        raise ValueError(
+            f"keep: got {keep!r}, expected units by group name, such as "
+            f"{{{next(iter(values), 'c1')!r}: 8}}."
+        )
     if unknown := [name for name in keep if name not in values]:
         raise ValueError(
             f"keep: got the group {unknown[0]!r}, expected one of {list(values)}."

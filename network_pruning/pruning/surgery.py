@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import types
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from network_pruning.pruning import static_calls
 from network_pruning.pruning.slices import sliced_shapes, sliced_weights
 from network_pruning.pruning.units import LayerChannels, find_groups
 from network_pruning.types import BoolArray, FloatArray, Masks
+
+logger = logging.getLogger(__name__)
 
 
 def shrink(model: keras.Model, masks: Masks) -> keras.Model:
@@ -35,6 +39,7 @@ def shrink(model: keras.Model, masks: Masks) -> keras.Model:
     surgeon = _Surgeon(groups.channels, groups.vector(masks))
     small = surgeon.rebuild(model)
     surgeon.copy_weights()
+    _warn_of_losses(model)
     return small
 
 
@@ -93,8 +98,7 @@ class _Surgeon:
         for built_at in ("build_config", "batch_input_shape"):
             config.pop(built_at, None)
         _free_of_arrays(config)
-        if set(config.get("activation") or ()) == {"value"}:
-            config["activation"] = layer.activation  # A lambda, as bytes in a config.
+        config |= _functions_of(layer, config)
         channels = self.channels.get(id(layer))
         if channels is None or channels.rule is None:
             return config
@@ -132,6 +136,31 @@ class _Surgeon:
                 )
             if self.values[id(old)]:
                 assign(new, sliced_weights(old, channels, self.vector))
+
+
+OF_FUNCTIONS = ("activation", "_initializer", "_regularizer", "_constraint")
+"""Ends of a config's entries that may stand for a function."""
+
+
+def _functions_of(
+    layer: keras.layers.Layer, config: dict[str, Any]
+) -> dict[str, types.FunctionType]:
+    """Returns the functions that a layer was given, by their name in its config.
+
+    A config holds a function's name, by which Keras finds none but its own.
+    """
+    named = (name for name in config if name.endswith(OF_FUNCTIONS))
+    given = {name: getattr(layer, name, None) for name in named}
+    return {k: v for k, v in given.items() if isinstance(v, types.FunctionType)}
+
+
+def _warn_of_losses(model: keras.Model) -> None:
+    kinds = {type(layer).__name__ for layer in model._flatten_layers()}
+    if left := kinds & {"AddLoss", "AddMetric"}:
+        logger.warning(
+            "%s: %s of the model is not carried over: add it to the cut network anew.",
+            *(model.name, " and ".join(sorted(left))),
+        )
 
 
 def _free_of_arrays(config: dict[str, Any]) -> None:

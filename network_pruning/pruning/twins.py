@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Call, is_operator
+from network_pruning.graph import Call, is_operator, with_mask_of
 from network_pruning.pruning.surgery import assign
 
 SAME = 1e-6
@@ -83,7 +83,7 @@ def _cast(value: Any) -> Any:
     if isinstance(value, tf.DType):
         return tf.float64 if value in _SHORT else value
     if isinstance(value, tf.Tensor | np.ndarray) and value.dtype in _SHORT:
-        return tf.cast(value, tf.float64)
+        return with_mask_of(value, tf.cast(value, tf.float64))
     return value
 
 

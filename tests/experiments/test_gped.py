@@ -1,6 +1,7 @@
 """Posterior expectation distillation: flags, sets, and a chain that can be killed."""
 
 import dataclasses
+import importlib.util
 import shutil
 from types import SimpleNamespace
 
@@ -512,6 +513,13 @@ def test_a_killed_search_goes_on_with_the_same_numbers(tiny, tiny_sets, monkeypa
     )
     with pytest.raises(ValueError, match="num_valid: got 0, expected held-out images"):
         search.search(config, held_out, build)
+
+
+def test_a_search_without_optuna_is_refused_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for procedure in ("search", "all"):
+        with pytest.raises(ValueError, match=r"optuna: not installed.*-e .\[search\]"):
+            GpedConfig(procedure=procedure, ood=("a",))
 
 
 def test_every_procedure_of_the_flag_is_there():

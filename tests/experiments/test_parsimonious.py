@@ -377,6 +377,9 @@ def test_presets_are_the_originals():
     assert hybrid.procedures()[0] == "distill"
     assert hybrid.taught() == "CIFAR10_baseline"
     assert hybrid.settings(True)["network"] == "quick_student"
+    taught = ParsimoniousConfig(preset="CIFAR10_sample_clustering", teacher="a.keras")
+    assert taught.settings(True)["network"] == "quick_student"
+    assert taught.settings(False)["network"] == "quick"
     assert {f"CIFAR10_{kind}_clustering" for kind in ("sample", "spatial")} < set(
         PRESETS
     )

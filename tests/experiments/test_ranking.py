@@ -14,7 +14,7 @@ import models
 from experiments import grids, ranking
 from experiments.grids import ROWS
 from experiments.ranking import RankingConfig
-from experiments.rankings import bars, summary
+from experiments.rankings import bars, covariances, summary
 from experiments.rankings import cells as made
 from experiments.rankings.cells import AFTER, BEFORE, DENSE, Cell, Comparison
 from experiments.rankings.presets import (
@@ -70,7 +70,7 @@ def start(digits, trained, tmp_path):
 
     def begin(preset=TINY, training=trained):
         run = RunDir(tmp_path / "ranking-tiny")
-        return Comparison(preset, digits, training, run)
+        return Comparison(preset, digits, [training], run)
 
     return begin
 
@@ -110,6 +110,37 @@ def test_flags_are_judged():
     ):
         with pytest.raises(flags.Error, match=message):
             parse(*words)
+
+
+def test_some_seeds_of_a_protocol_are_found_wherever_they_were_trained(tmp_path):
+    preset = dataclasses.replace(TINY, seeds=(0, 1), switch_steps=3)
+    some = ranking.narrowed(preset, RankingConfig(seeds=(1,)))
+    whole = preset.config(str(tmp_path)).run_id()
+    (first,) = ranking._training_runs(preset, some, str(tmp_path))
+    assert first.path.name != whole and not (tmp_path / whole).exists()
+    (tmp_path / whole).mkdir()
+    both = ranking._training_runs(preset, some, str(tmp_path))
+    assert [run.path.name for run in both] == [first.path.name, whole]
+
+
+def test_covariances_are_those_of_the_seeds_asked_for(monkeypatch, tmp_path, digits):
+    asked = []
+
+    class Trained:
+        data = digits
+
+        def dense(self, seed):
+            asked.append(seed)
+
+    law = {"hidden": covariances.Correlations(np.array([0.1]), np.array([0.1]))}
+    monkeypatch.setattr(
+        covariances, "learn", lambda *_: dict.fromkeys(covariances.LAWS, law)
+    )
+    preset = dataclasses.replace(TINY, seeds=(0, 1), switch_steps=3)
+    some = ranking.narrowed(preset, RankingConfig(seeds=(1,)))
+    ranking.show_covariances("tiny", some, Trained(), RunDir(tmp_path))
+    assert asked == [1]
+    assert (tmp_path / "ranking_tiny_covariances.png").exists()
 
 
 def test_the_cells_are_what_they_say(start, digits):

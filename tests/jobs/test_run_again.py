@@ -1,6 +1,7 @@
 """A command typed again, or another one beside it, on what a run has left."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -81,6 +82,14 @@ def test_other_settings_under_the_same_name_are_refused(copy, run_job):
     message = str(caught.value)
     assert "epochs: 2 there, 3 now; monitor: val_loss there, val_acc" in message
     assert "--experiment_id" in message
+    assert files_of(copy) == before
+
+
+def test_rows_without_their_training_are_of_their_settings_still(copy, run_job):
+    shutil.rmtree(copy / "checkpoints")
+    before = files_of(copy)
+    with pytest.raises(ValueError, match="holds a run of other settings"):
+        run_job(copy.parent, l2_reg=0.0)
     assert files_of(copy) == before
 
 

@@ -112,6 +112,26 @@ def test_nobody_learns_from_a_position_that_predicts_nothing(
         assert np.isfinite(values).all()
 
 
+def test_one_case_of_a_lesson_that_predicts_nothing_stops_all_of_it(make, images):
+    """Of several steps at one position none is taken, the sound ones before neither."""
+    # A logit overflows on one image alone: the last that the lesson comes to.
+    large = images.copy()
+    distiller = make([lambda: us(steps=3)])
+    (lesson,) = (w for w in distiller.watchers if hasattr(w, "students"))
+    last = lesson._visits()[2][1].numpy()
+    others = np.concatenate([lesson._visits()[i][1].numpy() for i in (0, 1)])
+    (only, *_) = (row for row in last if row not in others)
+    large[only] = np.inf
+    lesson._pool = tf.constant(large)
+    (student,) = distiller.students
+    before = student.model.get_weights()
+    with pytest.raises(DivergedError, match="predictions are no numbers at step 2"):
+        lesson.look(2)
+    for value, kept in zip(student.model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, kept)
+    assert int(lesson.visits) == 0
+
+
 def test_fit_judges_the_last_minibatch_and_not_the_epoch_so_far(make, images, labels):
     blown = sgld(lambda t: tf.where(t < 40, 1e-6, 5.0), noise="two_point")
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH).repeat()

@@ -399,6 +399,15 @@ def test_operators_that_keep_channels_are_cut_through(operation):
     ("operation", "reason"),
     [
         (lambda x: x[..., 0], "slices the channel axis"),
+        (lambda x: x[:, :, :, 2:5, ...], "slices the channel axis"),
+        (
+            lambda x: tf.nn.max_pool(x, [1, 1, 1, 2], [1, 1, 1, 1], "SAME"),
+            "pools channels",
+        ),
+        (
+            lambda x: tf.nn.avg_pool(x, 1, strides=[1, 1, 1, 2], padding="SAME"),
+            "pools channels",
+        ),
         (lambda x: x[:, 1, 1, 2:], "slices the channel axis"),
         (lambda x: x[:, :, :, :, None], "moves the channel axis"),
         (lambda x: tf.reshape(tf.squeeze(x), [-1, 80]), "names no axis"),

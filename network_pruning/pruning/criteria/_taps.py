@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.classifiers import check_one_input
-from network_pruning.graph import Apply, Call, replay
+from network_pruning.graph import Apply, Call, at_rest, replay
 from network_pruning.pruning.channel_ids import IntArray
 from network_pruning.pruning.criteria._examples import Each
 from network_pruning.pruning.units import UnitGroup
@@ -32,9 +32,7 @@ def listening_interpreter(listen: Listen) -> Apply:
 
     def apply(call: Call, args: Any, kwargs: Any) -> Any:
         listen(id(call.layer), args[0])
-        if call.layer._call_spec.expects_training_arg:
-            kwargs = {"training": False, **kwargs}
-        return call.layer(*args, **kwargs)
+        return call.layer(*args, **at_rest(call, kwargs))
 
     return apply
 

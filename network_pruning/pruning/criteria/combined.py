@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import tf_keras as keras
-from scipy import stats
 
 from network_pruning.pruning.units import UnitGroup
 from network_pruning.types import Dataset, Price, Scores
@@ -67,6 +66,8 @@ def _names(of: str | Sequence[str]) -> list[str]:
 
 
 def _combine(scores: Sequence[Scores]) -> Scores:
+    from scipy import stats  # A second of every command's start.
+
     ranks = np.mean([stats.rankdata(s.values) for s in scores], axis=0)
     price = Price(
         forward=sum(s.price.forward for s in scores),

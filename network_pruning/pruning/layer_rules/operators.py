@@ -68,15 +68,20 @@ def _sliced(site: Site) -> IntArray:
     spec = list(spec) if isinstance(spec, list | tuple) else [spec]
     if not all(_is_axis_added(entry) or _is_read(entry) for entry in spec):
         raise NotUnderstood("it slices by more than start, stop, step and numbers")
-    read = [entry for entry in spec if _is_read(entry) and entry is not Ellipsis]
-    if len(read) < site.inputs[0].rank and Ellipsis not in spec:
-        return site.inputs[0].ids
-    *_, last = spec
+    last = _spelled_out(spec, site.inputs[0].rank)[-1]
     if _is_axis_added(last):
         raise NotUnderstood("it moves the channel axis")
-    if last is not Ellipsis and (_is_number(last) or any(_bounds(last))):
+    if _is_number(last) or any(_bounds(last)):
         raise NotUnderstood("it slices the channel axis")
     return site.inputs[0].ids
+
+
+def _spelled_out(spec: list[Any], rank: int) -> list[Any]:
+    """Returns a slice's entries, those of the axes that it leaves unsaid among them."""
+    read = [entry for entry in spec if _is_read(entry) and entry is not Ellipsis]
+    unsaid = [slice(None)] * (rank - len(read))
+    at = spec.index(Ellipsis) if Ellipsis in spec else len(spec)
+    return [*spec[:at], *unsaid, *spec[at + 1 :]]
 
 
 def _is_axis_added(entry: Any) -> bool:
@@ -112,6 +117,11 @@ def _squeezed(site: Site) -> IntArray:
 def _pooled(site: Site) -> IntArray:
     if str(site.argument(4, "data_format")).startswith("NC"):
         raise NotUnderstood("its channels come first")
+    for position, name in enumerate(("ksize", "strides"), 1):
+        sides = np.ravel(site.argument(position, name))
+        # One number is of all places; else there is one of the batch and the channels.
+        if len(sides) == site.inputs[0].rank and sides[-1] != 1:
+            raise NotUnderstood("it pools channels")
     return site.inputs[0].ids
 
 
