@@ -101,7 +101,7 @@ def pressed(weight):
     return 0.1 * tf.reduce_sum(weight**2)
 
 
-@pytest.mark.filterwarnings("ignore:The `keras.initializers.serialize")
+@pytest.mark.filterwarnings("ignore:The `keras.*serialize")
 def test_functions_of_ones_own_are_those_of_the_cut_network_too():
     x = inputs = keras.Input((5,))
     x = layers.Dense(8, kernel_initializer=drawn, kernel_regularizer=pressed)(x)
