@@ -312,7 +312,7 @@ def _choose_kernels() -> None:
 def _choose_keras() -> None:
     """Has TensorFlow load the Keras that is used here, and no other beside it.
 
-    Keras 3, which brings scikit-learn along, would be a quarter of a command's start.
+    Keras 3, which brings scikit-learn along, would be a fifth of a command's start.
     """
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
