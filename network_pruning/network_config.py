@@ -12,6 +12,7 @@ from network_pruning.criterion_flags import check_criterion, read_option
 from network_pruning.flags import (
     check_image_size,
     check_input_range,
+    check_seeds,
     flag,
     is_model_file,
     repeated,
@@ -78,8 +79,7 @@ class NetworkConfig:
         check_input_range(self.input_range)
         check_image_size(self.image_size)
         check_criterion(self.criterion, self.all_options)
-        if self.seed < 0:
-            raise ValueError(f"seed: got {self.seed}, expected a whole number >= 0")
+        check_seeds((self.seed,), "seed")
         if not self.output_dir:
             raise ValueError("output_dir: got none, expected a folder, . for this one")
         if self.model_checkpoint and not is_model_file(self.model_checkpoint):

@@ -181,9 +181,23 @@ class PruneConfig(NetworkConfig):
                 + "; limits go together: "
                 + ", ".join(f"--{name}" for name in LIMITS)
             )
-        if self.retrain and (self.plan or self.steps > 1):
-            also = "--plan" if self.plan else "--steps above 1"
+        self._check_together()
+
+    def _check_together(self) -> None:
+        idle = {
+            "--plan": self.plan,
+            "--steps above 1": self.steps > 1,
+            "--scope": self.scope != "layer",
+            "--round_to": self.round_to > 1,
+        }
+        also = next((name for name, given in idle.items() if given), None)
+        if self.retrain and also:
             raise ValueError(f"retrain: got {also}, but it cuts nothing: leave one out")
+        if self.keep is not None and self.scope != "layer":
+            raise ValueError(
+                f"scope: got {self.scope} and --keep, whose counts say what stays of "
+                "each group: leave one out"
+            )
         if self.keep is not None and self.round_to > 1:
             raise ValueError(
                 "round_to: got --keep as well, expected it to hold the rounded counts"

@@ -86,6 +86,13 @@ def test_a_budget_is_read_as_shares():
         (["--retrain"], "retrain: got --retrain_epochs=0"),
         (["--retrain", "--retrain_epochs=1", "--steps=2"], "got --steps above 1, but"),
         (["--retrain", "--retrain_epochs=1", "--plan"], "retrain: got --plan, but"),
+        (["--retrain", "--retrain_epochs=1", "--round_to=4"], "got --round_to, but it"),
+        (["--retrain", "--retrain_epochs=1", "--scope=global"], "got --scope, but it"),
+        (["--keep=3", "--scope=global"], "scope: got global and --keep, whose counts"),
+        (
+            ["--keep=3", "--seed=4294967296"],
+            "seed: got 4294967296, expected a whole",
+        ),
         (["--keep=3", "--export=onnx"], "export: got 'onnx', expected some of tflite"),
         (["--keep=3", "--scope=all"], "value should be one of <layer|global>"),
         (["--keep=3", "--steps=0"], "steps: got 0, expected a number above 0"),

@@ -114,8 +114,9 @@ def verdict(found: Found, preset: str, metric: str) -> str:
     if not has_bar or min(len(mine), len(base)) < len(SEEDS):
         return "no bar"
     (mean, sd), (base_mean, base_sd) = _mean_sd(mine), _mean_sd(base)
-    needed = GAIN if metric == ACCURACY else sd + base_sd
-    return "met" if mean - base_mean >= needed - 1e-9 else "missed"
+    gain = mean - base_mean
+    enough = gain >= GAIN - 1e-9 if metric == ACCURACY else gain > sd + base_sd
+    return "met" if enough else "missed"
 
 
 def _data(preset: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from experiments.ledger import LedgerRow
-from experiments.rankings.cells import AFTER, DENSE, Cell, mean_sd
+from experiments.rankings.cells import AFTER, DENSE, Cell
 from experiments.rankings.presets import BASELINES, CONTENDERS, RANDOM, Preset
+from network_pruning.evaluation.metrics import per_seed
 
 BAR = "bar of this project"
 UNVERIFIED = (
@@ -37,9 +38,15 @@ def errors(
             of_seeds = found.setdefault((cell.kept, cell.contender), {})
             of_seeds.setdefault(cell.seed, []).append(100 * (1 - cell.accuracy))
     return {
-        key: (*mean_sd([float(np.mean(v)) for v in seeds.values()]), len(seeds))
+        key: _summed_up([float(np.mean(v)) for v in seeds.values()])
         for key, seeds in found.items()
     }
+
+
+def _summed_up(values: Sequence[float]) -> tuple[float, float, int]:
+    """Returns mean, sd (nan of one) and number of what seeds came to."""
+    mean, sd = per_seed(values)
+    return float(mean), float(sd), len(values)
 
 
 def best_by_valid(preset: Preset, cells: Sequence[Cell], kept: str) -> str | None:
@@ -149,4 +156,4 @@ def _above(
         if (cell.kept, cell.contender, cell.stage) == (kept, best, AFTER)
         for seed in ([cell.seed] if cell.seed in wanted else [])
     ]
-    return (*mean_sd(gaps), len(gaps)) if gaps else NOTHING
+    return _summed_up(gaps) if gaps else NOTHING

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import tf_keras as keras
 from tqdm import tqdm
 
@@ -310,9 +309,3 @@ class Comparison:
 
 def _dense_key(seed: int) -> Key:
     return seed, "none", "all", DENSE, 0
-
-
-def mean_sd(values: list[float]) -> tuple[float, float]:
-    """Returns mean and sample sd; the sd of one value is 0."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return float(np.mean(values)), spread

@@ -109,9 +109,9 @@ def _shown(value: tuple[float, float, int] | None, of: int) -> str:
     if value is None:
         return ""
     mean, sd, seeds = value
-    said = f"{mean:.2f} ± {sd:.2f}"
     if seeds == 1:
-        return f"{said} (one seed)"
+        return f"{mean:.2f} (one seed)"
+    said = f"{mean:.2f} ± {sd:.2f}"
     return said if seeds == of else f"{said} ({seeds} seeds)"
 
 
@@ -185,7 +185,7 @@ def _ledger_line(
         published="",
         provenance=NEVER,
         ours_mean=f"{mean:.4f}",
-        ours_sd=f"{sd:.4f}",
+        ours_sd="" if np.isnan(sd) else f"{sd:.4f}",
         seeds=seeds,
         command=f"python -m experiments.ranking --preset={name} --procedure=all",
         date=date,

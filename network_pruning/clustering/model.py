@@ -81,12 +81,7 @@ class ClusteringModel(keras.Model):
         """
         super().__init__(name=name)
         self.network = network
-        self.layer_paths = tuple(weighted_layers(network) if layers is None else layers)
-        if not self.layer_paths:
-            raise ValueError(
-                "layers: got none, expected some of "
-                f"{', '.join(weighted_layers(network)) or 'a network with layers'}"
-            )
+        self.layer_paths = _chosen(network, layers)
         rest = {"legacy": legacy, "reset_every": reset_every, "min_count": min_count}
         spread = {
             word: self._spread(word, value)
@@ -351,3 +346,21 @@ def _check_classes(network: keras.Model) -> None:
         "one, as in compile(optimizer, loss=...): without it the cross entropy of "
         "logits [n, classes], or of their softmax, is taken"
     )
+
+
+def _chosen(network: keras.Model, layers: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the paths of the layers to cluster.
+
+    Raises:
+        ValueError: If there are none, or a path stands alone.
+    """
+    known = weighted_layers(network)
+    if isinstance(layers, str):
+        raise ValueError(f"layers: got {layers!r}, expected a list: [{layers!r}]")
+    chosen = tuple(known if layers is None else layers)
+    if not chosen:
+        raise ValueError(
+            "layers: got none, expected some of "
+            f"{', '.join(known) or 'a network with layers'}"
+        )
+    return chosen

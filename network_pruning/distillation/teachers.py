@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import MutableMapping, Sequence
 from typing import Any, TypeAlias
 
@@ -106,6 +107,11 @@ def judged(
     elif not models:
         raise ValueError("teacher: got an empty list, expected at least one model")
     for model in models:
+        if isinstance(model, str | os.PathLike):
+            raise ValueError(
+                f"teacher: got the path {model}, expected a model, as "
+                "keras.models.load_model gives it"
+            )
         check_pair(student, model)
     if hints and len(models) != 1:
         raise ValueError(

@@ -263,7 +263,8 @@ def split_rhat(chains: Floats) -> float:
         chains: One quantity along each chain [chains, draws].
 
     Returns:
-        R-hat; nan where nothing varies.
+        R-hat; nan where nothing varies at all, inf where every chain stands still,
+        each at a place of its own.
 
     Raises:
         ValueError: If there are fewer than 4 draws.
@@ -278,5 +279,5 @@ def split_rhat(chains: Floats) -> float:
     within = halves.var(axis=1, ddof=1).mean()
     between = halves.mean(axis=1).var(ddof=1)
     if within == 0:
-        return float("nan")
+        return float("inf" if between > 0 else "nan")
     return float(np.sqrt((half - 1) / half + between / within))

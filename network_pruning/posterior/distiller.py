@@ -22,7 +22,12 @@ from network_pruning.posterior import streams
 from network_pruning.posterior.checks import check_students, check_teacher
 from network_pruning.posterior.ensembles import Ensemble
 from network_pruning.posterior.samplers.sampler import Sampler
-from network_pruning.posterior.students import Lesson, Student, gather_lessons
+from network_pruning.posterior.students import (
+    Lesson,
+    Student,
+    checked_optimizer,
+    gather_lessons,
+)
 from network_pruning.ranges import check_whole
 from network_pruning.replicas import assign_all, share_of_mean, summed
 from network_pruning.training import DivergedError, check_no_loss
@@ -155,13 +160,13 @@ class PosteriorDistiller(keras.Model):
                 call takes H steps of the chain.
 
         Raises:
-            ValueError: If students would miss their turn, or every draw; or for losses
-                and metrics.
+            ValueError: If students would miss their turn, or every draw; for losses and
+                metrics; or for an optimiser that this Keras does not build.
         """
         check_no_loss(self, **options)
         at_once = options.get("steps_per_execution") or 1
         check_whole({"steps_per_execution": at_once}, 1)
-        super().compile(optimizer=optimizer, **options)
+        super().compile(optimizer=checked_optimizer(optimizer), **options)
         self._at_once = at_once
         for watcher in self.watchers:
             self._check_draws(watcher)

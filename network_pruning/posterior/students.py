@@ -93,7 +93,9 @@ class Student(tf.Module):
         self.thin, self.steps, self.batch_size = thin, steps, batch_size
         self.input_noise = input_noise
         self._brings_own = optimizer is not None
-        self.optimizer: Any = _optimizer(optimizer) if self._brings_own else None
+        self.optimizer: Any = None
+        if self._brings_own:
+            self.optimizer = checked_optimizer(optimizer)
         self.after_update = after_update
         self.tracker = keras.metrics.Mean(f"{self.name}_loss")
         self._means: Any = None
@@ -220,7 +222,7 @@ def _kept(shape: list[int], dtype: Any, name: str) -> tf.Variable:
     )
 
 
-def _optimizer(given: Any) -> Any:
+def checked_optimizer(given: Any) -> Any:
     """Returns a Keras optimiser.
 
     Raises:

@@ -406,6 +406,7 @@ def test_more_clusters_than_rows_are_refused(images, labels):
     [
         ({"layers": ["cnv"]}, "'cnv', expected one of .*conv.*mean 'conv'"),
         ({"layers": []}, "layers: got none, expected some of conv, fc, logits"),
+        ({"layers": "fc"}, "layers: got 'fc', expected a list: \\['fc'\\]"),
         ({"clusters": 0}, "clusters of conv: got 0, expected a whole number above 0"),
         ({"clusters": 2.5}, "clusters of conv: got 2.5"),
         ({"clusters": float("inf")}, "clusters of conv: got inf"),

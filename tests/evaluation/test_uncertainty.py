@@ -151,6 +151,8 @@ def test_split_rhat():
     drifting = good[:1] + np.linspace(0, 5, 500)
     assert uncertainty.split_rhat(drifting) > 1.5, "one chain that has not settled"
     assert np.isnan(uncertainty.split_rhat(np.ones((2, 4))))
+    stuck = np.repeat([[0.5], [0.25]], 4, axis=1)
+    assert uncertainty.split_rhat(stuck) == np.inf
 
 
 def test_scores_of_a_normal_shift_have_the_known_area():

@@ -301,7 +301,7 @@ def test_errors_are_means_over_seeds_of_the_mean_draw():
     assert summary.errors(some, AFTER)["5-3", "l2"] == (pytest.approx(10), 0, 1)
     text = summary.markdown("tiny", TINY, some, "2026-01-01")
     assert "| random | 35.00 ± 7.07 |" in text
-    assert "10.00 ± 0.00 (one seed)" in text
+    assert "10.00 (one seed)" in text
     assert "sd over seeds 0, 1;" in text
     noted = summary.markdown("tiny", TINY, some, "2026-01-01", "a copy of it")
     assert "on valid. Data: a copy of it.\n" in noted

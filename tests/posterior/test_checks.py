@@ -76,6 +76,8 @@ def test_an_optimiser_may_be_named(make, images, labels):
     ResidentChain(distiller, images, labels, BATCH, jit=False).advance(2)
     (student,) = distiller.students
     assert isinstance(student.optimizer, keras.optimizers.Adam)
+    with pytest.raises(ValueError, match="optimizer: got .*Adam, expected one of tf_"):
+        distiller.compile(keras.optimizers.legacy.Adam())
 
 
 def test_long_cycles_are_looked_through_to_their_end(make):
