@@ -176,6 +176,17 @@ def test_a_missing_model_is_said(run):
         run.read_model("x.keras", "0" * 64, "train again")
 
 
+def test_arrays_may_have_any_name_and_are_never_pickled(run):
+    arrays = {"file": np.arange(3), "layer/kernel": np.array("text")}
+    run.write_arrays("any.npz", arrays)
+    found = run.read_arrays("any.npz")
+    assert found.keys() == arrays.keys()
+    np.testing.assert_array_equal(found["file"], [0, 1, 2])
+    with pytest.raises(ValueError, match="pickle"):
+        run.write_arrays("other.npz", {"a": np.array([None])})
+    assert not run.exists("other.npz")
+
+
 def test_adopt_copies_a_folder_whole_or_not_at_all(run, tmp_path, monkeypatch):
     source = tmp_path / "other"
     (source / "deep").mkdir(parents=True)

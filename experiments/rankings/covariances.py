@@ -124,5 +124,5 @@ def markdown(
 def _cell(correlations: list[Correlations]) -> str:
     shares = [each.positive for each in correlations]
     largest = max(float(each.values.max()) for each in correlations)
-    spread = np.std(shares, ddof=1) if len(shares) > 1 else 0.0
-    return f"{np.mean(shares):.2f} ± {spread:.2f} ({largest:+.2f})"
+    spread = f" ± {np.std(shares, ddof=1):.2f}" if len(shares) > 1 else ""
+    return f"{np.mean(shares):.2f}{spread} ({largest:+.2f})"
