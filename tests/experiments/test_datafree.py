@@ -21,6 +21,7 @@ from network_pruning.inversion.shards import load_reconstructed
 from network_pruning.runs import DamagedFile
 from network_pruning.types import Scores
 from network_pruning.views import rescaled
+from tests.streamed import Streamed
 
 layers = keras.layers
 TINY = {
@@ -48,19 +49,6 @@ def build(name, shape, classes, **options):
 @pytest.fixture(scope="module")
 def load(digits):
     return lambda name, **options: digits
-
-
-class Streamed:
-    """The same images, not in memory."""
-
-    in_memory = False
-
-    def __init__(self, dataset):
-        self._dataset = dataset
-
-    def __getattr__(self, name):
-        assert name[:2] not in {"x_", "y_"}
-        return getattr(self._dataset, name)
 
 
 def must_not_load(name, **options):

@@ -22,6 +22,7 @@ from tests.jobs.fitting import (
     stopping,
     train,
 )
+from tests.streamed import Streamed
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +153,6 @@ def test_compiled_steps_resume_the_same(few_digits, run):
 def test_another_seed_is_another_training(few_digits, run, undisturbed):
     training = train(few_digits, run, dataclasses.replace(PLAN, seed=6, epochs=1))
     assert training.history[0]["loss"] != undisturbed[1].history[0]["loss"]
-
-
-class Streamed:
-    """The same data, not in memory."""
-
-    in_memory = multi_label = False
-
-    def __init__(self, data):
-        self.size, self.batches = data.size, data.batches
 
 
 def test_streamed_data_train_the_same(few_digits, run):

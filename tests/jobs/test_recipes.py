@@ -24,7 +24,8 @@ from tests.jobs.fitting import (
     stopping,
     train,
 )
-from tests.jobs.test_fit import Streamed, assert_same
+from tests.jobs.test_fit import assert_same
+from tests.streamed import Streamed
 
 RECIPE = FitPlan(
     epochs=6,

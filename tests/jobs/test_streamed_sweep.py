@@ -10,24 +10,12 @@ from network_pruning.evaluation.rows import read_rows
 from network_pruning.jobs import main_job
 from network_pruning.jobs.rankings import Ranking
 from network_pruning.runs import RunDir
+from tests.streamed import Streamed
 
 FLAGS = {
     **{"dataset": "uci_digits", "epochs": 1, "widths": (8,), "k_vals": (0.5,)},
     **{"criterion": "taylor", "input_range": (0.0, 2.0)},
 }
-
-
-class Streamed:
-    """The same images, not in memory."""
-
-    in_memory = False
-
-    def __init__(self, dataset):
-        self._dataset = dataset
-
-    def __getattr__(self, name):
-        assert name[:2] not in {"x_", "y_"}, name
-        return getattr(self._dataset, name)
 
 
 @pytest.fixture(scope="module")
