@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Call, has_graph, replay
+from network_pruning.graph import calls_of, has_graph
 
 MOST_BYTES = 1 << 29
 """Of float32 activations that are held at once."""
@@ -43,15 +42,9 @@ def widest(network: keras.Model, image_shape: Sequence[int]) -> int:
     if not has_graph(network):
         return CHANNELS * math.prod(image_shape[:-1])
     side = max(image_shape)
-    found = math.prod(image_shape)
-
-    def note(call: Call, args: Any, kwargs: Any) -> Any:
-        nonlocal found
-        del args, kwargs
-        for output in tf.nest.flatten(call.node.outputs):
-            sides = (length or side for length in output.shape[1:])
-            found = max(found, math.prod(sides))
-        return call.node.outputs
-
-    replay(network, network.inputs, note)
-    return found
+    sizes = (
+        math.prod(length or side for length in output.shape[1:])
+        for call in calls_of(network)
+        for output in tf.nest.flatten(call.node.outputs)
+    )
+    return max([math.prod(image_shape), *sizes])

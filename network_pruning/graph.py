@@ -79,18 +79,33 @@ def with_mask_of(source: Any, made: tf.Tensor) -> tf.Tensor:
     return made
 
 
-def carries_masks(model: keras.Model) -> bool:
-    """Returns whether layers tell others which places to leave out (Masking ...)."""
-    found: list[bool] = []
+def calls_of(model: keras.Model) -> list[Call]:
+    """Lists the calls of layers that a model's graph consists of.
+
+    Returns:
+        Those of nested models too, in graph order.
+
+    Raises:
+        ValueError: If the model has no graph to walk.
+    """
+    found: list[Call] = []
 
     def note(call: Call, args: Any, kwargs: Any) -> Any:
         del args, kwargs
-        outputs = tf.nest.flatten(call.node.outputs)
-        found.extend(getattr(x, "_keras_mask", None) is not None for x in outputs)
+        found.append(call)
         return call.node.outputs
 
     replay(model, model.inputs, note)
-    return any(found)
+    return found
+
+
+def carries_masks(model: keras.Model) -> bool:
+    """Returns whether layers tell others which places to leave out (Masking ...)."""
+    return any(
+        getattr(output, "_keras_mask", None) is not None
+        for call in calls_of(model)
+        for output in tf.nest.flatten(call.node.outputs)
+    )
 
 
 def is_operator(layer: keras.layers.Layer) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import Call, leaf_layers, replay
+from network_pruning.graph import Call, calls_of, leaf_layers, replay
 
 Shape = tuple[int | None, ...]
 Intercept = Callable[[Call, Any], Any]
@@ -51,14 +51,7 @@ def check_layers(model: keras.Model, paths: Sequence[str]) -> None:
     """
     layers = dict(leaf_layers(model))
     known = list(layers)
-    calls: Counter[str] = Counter()
-
-    def count(call: Call, args: Any, kwargs: Any) -> Any:
-        del args, kwargs
-        calls[call.path] += 1
-        return call.node.outputs
-
-    replay(model, model.inputs, count)
+    calls = Counter(call.path for call in calls_of(model))
     for path in paths:
         if path not in known:
             near = difflib.get_close_matches(path, known, n=1)
@@ -87,16 +80,8 @@ def tap_shapes(model: keras.Model, paths: Sequence[str]) -> dict[str, Shape]:
         ValueError: If a layer cannot be tapped, see `check_layers`.
     """
     check_layers(model, paths)
-    shapes = {}
-
-    def note(call: Call, args: Any, kwargs: Any) -> Any:
-        del args, kwargs
-        if call.path in paths:
-            shapes[call.path] = tuple(call.node.outputs.shape)
-        return call.node.outputs
-
-    replay(model, model.inputs, note)
-    return {path: shapes[path] for path in paths}
+    known = {call.path: call.node.outputs for call in calls_of(model)}
+    return {path: tuple(known[path].shape) for path in paths}
 
 
 def call_tapped(

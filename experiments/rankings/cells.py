@@ -153,15 +153,14 @@ class Comparison:
 
     def _rank(self, seed: int, label: str, network: keras.Model) -> Ranking:
         contender = CONTENDERS[label]
-        images = self.data.fingerprint
-        return ask(*(
+        return ask(
             network,
             contender.criterion,
             contender.options,
             seed,
             self.data,
-            images,
-        ))
+            self.data.fingerprint,
+        )
 
     def rank(self) -> None:
         """Ranks every dense network by every contender."""

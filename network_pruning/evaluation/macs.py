@@ -161,16 +161,13 @@ def _shapes(model: keras.Model) -> dict[tuple[int, int], tuple[Shape, Shape]]:
         ends += tf.nest.flatten(outputs)[:1]
         found[id(call.layer), call.index] = _shape(ends[0]), _shape(ends[-1])
 
-    def read(call: graph.Call, args: Any, kwargs: Any) -> Any:
-        note(call, call.node.keras_inputs, call.node.outputs)
-        return call.node.outputs
-
     def run(call: graph.Call, args: Any, kwargs: Any) -> Any:
         outputs = call.layer(*args, **kwargs)
         note(call, (args, kwargs), outputs)
         return outputs
 
-    graph.replay(model, model._nested_inputs, read)
+    for call in graph.calls_of(model):
+        note(call, call.node.keras_inputs, call.node.outputs)
     inside = itertools.chain.from_iterable(found.values())
     if any(map(_is_open, map(_shape, model.inputs))) or not any(map(_is_open, inside)):
         return found

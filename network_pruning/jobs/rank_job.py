@@ -100,8 +100,13 @@ def rank(
     if extend:
         given["samples"] = _more_samples(config.criterion, known, options, extend)
     ranking = ask(
-        *(found.network, config.criterion, given, config.seed),
-        *(data, found.images, groups),
+        found.network,
+        config.criterion,
+        given,
+        config.seed,
+        data,
+        found.images,
+        groups,
     )
     for each in ranking.scores.values():
         check_numbers(each.values)

@@ -290,7 +290,7 @@ class Lesson(tf.Module):
         strategy = tf.distribute.get_strategy()
         take = self._take if _is_alone() else lambda: strategy.run(self._take)
         self._teach = tf.function(take)
-        self._foresee = tf.function(lambda: _are_sound(self._visits()))
+        self._foresee = tf.function(lambda: _are_sound(self._next_visits()))
 
     def look(self, step: int) -> None:
         """Holds the lesson at the chain's position.
@@ -319,7 +319,7 @@ class Lesson(tf.Module):
         Returns:
             Whether it predicts something; of several replicas always True.
         """
-        visits = self._visits()
+        visits = self._next_visits()
 
         def learn() -> None:
             for visit in visits:
@@ -332,7 +332,7 @@ class Lesson(tf.Module):
         tf.cond(sound, learn, lambda: None)
         return sound
 
-    def _visits(self) -> list[Visit]:
+    def _next_visits(self) -> list[Visit]:
         """Returns what the students will learn from at the chain's position."""
         now = self.visits.read_value()
         return [self._look_at(now + ahead) for ahead in range(self.students[0].steps)]

@@ -120,8 +120,8 @@ def test_one_case_of_a_lesson_that_predicts_nothing_stops_all_of_it(make, images
     large = images.copy()
     distiller = make([lambda: us(steps=3)])
     (lesson,) = (w for w in distiller.watchers if hasattr(w, "students"))
-    last = lesson._visits()[2][1].numpy()
-    others = np.concatenate([lesson._visits()[i][1].numpy() for i in (0, 1)])
+    last = lesson._next_visits()[2][1].numpy()
+    others = np.concatenate([lesson._next_visits()[i][1].numpy() for i in (0, 1)])
     (only, *_) = (row for row in last if row not in others)
     large[only] = np.inf
     lesson._pool = tf.constant(large)

@@ -66,7 +66,7 @@ def _names(of: str | Sequence[str]) -> list[str]:
 
 
 def _combine(scores: Sequence[Scores]) -> Scores:
-    from scipy import stats  # A second of every command's start.
+    from scipy import stats  # Slow to load, and every command loads this module.
 
     ranks = np.mean([stats.rankdata(s.values) for s in scores], axis=0)
     price = Price(
