@@ -23,8 +23,10 @@ ROTATION, SCALE, SHEAR = 0.3, 0.15, 0.2
 """Of affine, the largest: radians, share of either side, pixels sideways per pixel."""
 
 
-def make_augment(kind: Augmentation, shift: int, black: float = 0.0) -> Augment | None:
-    """Returns the change that --augment names.
+def make_augment(
+    kind: Augmentation, shift: int, black: float = 0.0, erase: int = 0
+) -> Augment | None:
+    """Returns the change that --augment and --erase name.
 
     Args:
         kind: none; shift; flip_shift, which also mirrors left to right; or affine,
@@ -32,14 +34,65 @@ def make_augment(kind: Augmentation, shift: int, black: float = 0.0) -> Augment 
         shift: Largest move in pixels, either way along height and width. Of shift and
             flip_shift it is the random crop of an image padded by as many pixels.
         black: What the pixels that come in from outside are.
+        erase: Side in pixels of the square that each image loses, once it has moved;
+            0 for none. See `_erased`.
     """
-    if kind == "none":
-        return None
-    if kind == "affine":
-        return functools.partial(_affine, shift=shift, black=black)
-    return functools.partial(
-        _shifted, shift=shift, black=black, flips=kind == "flip_shift"
-    )
+    moves = {
+        "shift": functools.partial(_shifted, shift=shift, black=black, flips=False),
+        "flip_shift": functools.partial(_shifted, shift=shift, black=black, flips=True),
+        "affine": functools.partial(_affine, shift=shift, black=black),
+    }
+    changes = [moves[kind]] if kind in moves else []
+    if erase:
+        changes.append(functools.partial(_erased, side=erase))
+    return functools.partial(_changed, changes=changes) if changes else None
+
+
+def _changed(
+    images: tf.Tensor, seed: tf.Tensor, changes: Sequence[Augment]
+) -> tf.Tensor:
+    for change in changes:
+        images = change(images, seed)
+    return images
+
+
+def _erased(images: tf.Tensor, seed: tf.Tensor, side: int) -> tf.Tensor:
+    """Paints a square of each image in its mean colour: Cutout.
+
+    The square's centre is any pixel, so that part of it may lie outside (DeVries and
+    Taylor 2017, arXiv:1708.04552, section 3.2; there it is the mean of all images).
+    """
+    height, width = tf.shape(images)[1], tf.shape(images)[2]
+    middle = draw_squares(seed, tf.shape(images)[0], height, width)
+    down = _within(height, middle[:, :1], side)
+    across = _within(width, middle[:, 1:], side)
+    lost = (down[:, :, None] & across[:, None, :])[..., None]
+    mean = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
+    return tf.where(lost, mean, images)
+
+
+def _within(length: tf.Tensor, middle: tf.Tensor, side: int) -> tf.Tensor:
+    """Returns which of `length` places lie in a stretch about `middle`: bool [n, l]."""
+    place = tf.range(length) - (middle - side // 2)
+    return (place >= 0) & (place < side)
+
+
+def draw_squares(
+    seed: tf.Tensor, count: tf.Tensor | int, height: tf.Tensor, width: tf.Tensor
+) -> tf.Tensor:
+    """Draws the pixel in the middle of each image's erased square.
+
+    Args:
+        seed: Pair int32 [2], of the moves too; what is drawn here is independent.
+        count: Images.
+        height: Of an image, in pixels.
+        width: Likewise.
+
+    Returns:
+        int32 [count, 2]: row in [0, height), column in [0, width).
+    """
+    own = tf.random.experimental.stateless_fold_in(seed, 1)
+    return _draw_below(own, count, tf.stack([height, width]))
 
 
 def _shifted(
@@ -115,9 +168,13 @@ def draw(seed: tf.Tensor, count: tf.Tensor | int, shift: int) -> tf.Tensor:
         int32 [count, 3]: rows and columns, in [0, 2 shift], by which the window lies
         below and right of the padded image's corner; 1 where the image is mirrored.
     """
-    ends = tf.constant([2 * shift + 1, 2 * shift + 1, 2])
+    return _draw_below(seed, count, tf.constant([2 * shift + 1, 2 * shift + 1, 2]))
+
+
+def _draw_below(seed: tf.Tensor, count: tf.Tensor | int, ends: tf.Tensor) -> tf.Tensor:
+    """Draws whole numbers in [0, ends): int32 [count, ends]."""
     drawn = tf.random.stateless_uniform(
-        [count, 3], seed, minval=None, maxval=None, dtype=tf.uint32
+        [count, ends.shape[0]], seed, minval=None, maxval=None, dtype=tf.uint32
     )
     # Of 2^32 values the remainders are even to 1 in 10^8.
     return tf.cast(drawn % tf.cast(ends, tf.uint32), tf.int32)

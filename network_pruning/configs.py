@@ -118,6 +118,11 @@ class SweepConfig:
         "a fifth as well (affine).",
     )
     shift: int = flag(2, "Pixels of --augment; 4 is usual for 32x32 images.")
+    erase: int = flag(
+        0,
+        "Side in pixels of a square at a random place that each training image loses, "
+        "as Cutout does; 8 to 16 for 32x32 images.",
+    )
     l1_reg: float = flag(0.0, "Penalty l1_reg * sum|w| on every hidden kernel.")
     l2_reg: float = flag(0.0, "Penalty l2_reg * sum w^2 on every hidden kernel.")
     num_valid: int | None = flag(
@@ -305,6 +310,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     "epochs",
+    "erase",
     "l1_reg",
     "l2_reg",
     "finetune_epochs",

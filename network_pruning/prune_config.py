@@ -34,7 +34,7 @@ TAUGHT = ("soft_weight", "temperature")
 """Flags that say how --teacher teaches."""
 RETRAINING = (
     *("retrain", "teacher", "optimizer", "learning_rate", "momentum", "nesterov"),
-    *("weight_decay", "augment", "shift", "early_stopping", "batch_size"),
+    *("weight_decay", "augment", "shift", "erase", "early_stopping", "batch_size"),
 )
 """Flags that say whether and how a cut network is retrained."""
 POSITIVE = (
@@ -116,6 +116,7 @@ class PruneConfig(NetworkConfig):
         "none", "Change of the training images, as network_pruning.train has it."
     )
     shift: int = flag(2, "Pixels of --augment.")
+    erase: int = flag(0, "Side of a square that each training image loses, likewise.")
     early_stopping: int = flag(
         0, "End a retraining after so many epochs without a better --monitor."
     )
@@ -242,7 +243,8 @@ class PruneConfig(NetworkConfig):
 
     def _check_numbers(self) -> None:
         check_above(fields_of(self, *POSITIVE))
-        check_from(fields_of(self, "retrain_epochs", "early_stopping", "weight_decay"))
+        names = ("retrain_epochs", "early_stopping", "weight_decay", "erase")
+        check_from(fields_of(self, *names))
 
     def budgets(self) -> dict[str, float] | None:
         """Returns the shares that may remain by cost, or None.

@@ -9,6 +9,7 @@ from network_pruning.augmentation import (
     batch_seeds,
     draw,
     draw_affine,
+    draw_squares,
     make_augment,
 )
 
@@ -97,6 +98,45 @@ def test_every_move_is_drawn_equally_often():
         counts = np.bincount(drawn[:, column])
         np.testing.assert_allclose(counts, 30_000 / ends, rtol=0.06)
     assert abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.03
+
+
+def slow_erase(images, middles, side):
+    erased = images.copy()
+    for n, middle in enumerate(middles):
+        for i, j in np.ndindex(images.shape[1:3]):
+            away = np.array([i, j]) - middle
+            if (-(side // 2) <= away).all() and (away < side - side // 2).all():
+                erased[n, i, j] = images[n].mean(axis=(0, 1))
+    return erased
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4])
+def test_each_image_loses_a_square(images, side):
+    seed = tf.constant([3, 4])
+    augment = tf.function(make_augment("none", 2, erase=side))
+    middles = draw_squares(seed, len(images), *images.shape[1:3]).numpy()
+    expected = slow_erase(images, middles, side)
+    np.testing.assert_allclose(augment(images, seed), expected, atol=1e-6)
+    lost = (augment(images, seed) != images).numpy().any(axis=3).sum(axis=(1, 2))
+    assert lost.max() == side**2
+
+
+def test_images_move_before_they_lose_a_square(images):
+    seed = tf.constant([3, 4])
+    moved = make_augment("flip_shift", 1, -1.0)(images, seed)
+    erased = make_augment("none", 1, erase=2)(moved, seed)
+    both = make_augment("flip_shift", 1, -1.0, erase=2)(images, seed)
+    np.testing.assert_array_equal(both, erased)
+
+
+def test_every_square_is_drawn_equally_often_and_on_its_own():
+    seed = tf.constant([1, 2])
+    middles = draw_squares(seed, 30_000, 5, 4).numpy()
+    for column, length in enumerate((5, 4)):
+        counts = np.bincount(middles[:, column])
+        np.testing.assert_allclose(counts, 30_000 / length, rtol=0.06)
+    both = np.concatenate([middles, draw(seed, 30_000, 2)], axis=1)
+    assert abs(np.corrcoef(both.T) - np.eye(5)).max() < 0.03
 
 
 def test_none_changes_nothing():

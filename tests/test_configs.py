@@ -31,6 +31,7 @@ OTHER = {
     "warmup_epochs": 1,
     "augment": "shift",
     "shift": 4,
+    "erase": 8,
     "criterion": "random",
     "criterion_options": ("samples=3",),
     "image_size": (32, 32),

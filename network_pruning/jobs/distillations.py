@@ -129,7 +129,7 @@ def distill(
 def _may_store(data: Dataset, plan: FitPlan, lesson: Lesson) -> bool:
     """Returns whether teachers see the same images in every epoch, on one device."""
     resident = data.in_memory and plan.distribute == "none"
-    return resident and plan.augment == "none" and not lesson.hints
+    return resident and not plan.augments and not lesson.hints
 
 
 def _stored(teachers: list[keras.Model], data: Dataset, run: RunDir) -> FloatArray:

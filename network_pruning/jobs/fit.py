@@ -88,6 +88,7 @@ def fit(
         ValueError: If the folder holds a training of other settings or data, or targets
             cannot follow their examples.
     """
+    plan.check_images(data.input_shape)
     _check_targets(targets, data, plan)
     done = finished(run, folder)
     if done is not None:
@@ -140,11 +141,11 @@ def _check_targets(targets: FloatArray | None, data: Dataset, plan: FitPlan) -> 
     """
     if targets is None:
         return
-    if not _is_resident(data, plan) or plan.augment != "none":
+    if not _is_resident(data, plan) or plan.augments:
         raise ValueError(
             "targets: stored ones need data in memory, one device and no augmentation; "
             f"got in_memory={data.in_memory}, distribute={plan.distribute}, "
-            f"augment={plan.augment}: compute them in the training step instead"
+            f"augment={plan.augment}, erase={plan.erase}: compute them in the training step instead"
         )
     if len(targets) != data.size("train"):
         raise ValueError(

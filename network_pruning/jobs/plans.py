@@ -16,7 +16,7 @@ from network_pruning.types import Augmentation
 
 SHARED = (
     *("batch_size", "optimizer", "momentum", "nesterov", "weight_decay"),
-    *("augment", "shift"),
+    *("augment", "shift", "erase"),
 )
 """Fields of a config that hold for the training and for the retraining."""
 COURSE = (
@@ -49,6 +49,7 @@ class FitPlan:
         warmup_epochs: In which the learning rate rises.
         augment: See augmentation.make_augment.
         shift: Pixels.
+        erase: Pixels; likewise.
         black: What pixels beyond an image's edge are.
         early_stopping: Epochs without a better `monitor` that end it; 0 for none.
         monitor: val_loss or val_accuracy.
@@ -71,6 +72,7 @@ class FitPlan:
     warmup_epochs: int = 0
     augment: Augmentation = "none"
     shift: int = 2
+    erase: int = 0
     black: float = 0.0
     early_stopping: int = 0
     monitor: str = "val_loss"
@@ -99,9 +101,30 @@ class FitPlan:
         """What a trainer is to add to gradients: the decay that no optimiser does."""
         return self.weight_decay if self.optimizer == "sgd" else 0.0
 
+    @property
+    def augments(self) -> bool:
+        """Whether training images are changed."""
+        return self.augment != "none" or self.erase > 0
+
+    def check_images(self, shape: tuple[int, ...]) -> None:
+        """Judges whether images can be changed as the plan says.
+
+        Args:
+            shape: Of one image, [height, width, channels].
+
+        Raises:
+            ValueError: If nothing might be left of them.
+        """
+        side = min(shape[:2])
+        if self.erase >= side:
+            raise ValueError(
+                f"erase: got {self.erase}, expected less than the {side} pixels of an "
+                "image's shorter side"
+            )
+
     def make_augment(self) -> Augment | None:
         """Returns what changes the training images."""
-        return make_augment(self.augment, self.shift, self.black)
+        return make_augment(self.augment, self.shift, self.black, self.erase)
 
     def is_over(self, history: list[Epoch]) -> bool:
         """Returns whether the training has lost its patience."""

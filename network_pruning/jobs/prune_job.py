@@ -265,7 +265,7 @@ def retraining_plan(config: PruneConfig) -> FitPlan:
     """Returns how the flags say to retrain: the learning rate falls as a cosine."""
     names = (
         *("batch_size", "learning_rate", "seed", "optimizer", "momentum", "nesterov"),
-        *("weight_decay", "augment", "shift", "early_stopping", "monitor"),
+        *("weight_decay", "augment", "shift", "erase", "early_stopping", "monitor"),
     )
     return FitPlan(
         **{name: getattr(config, name) for name in names},

@@ -39,6 +39,7 @@ RECIPE = FitPlan(
     nesterov=True,
     weight_decay=1e-3,
     augment="flip_shift",
+    erase=2,
     shift=1,
     early_stopping=2,
     jit=False,
@@ -87,10 +88,16 @@ def test_streamed_images_are_augmented_alike(few_digits, run):
     streamed = train(Streamed(few_digits), other, plan, lambda: make_network(**options))
     for ours, theirs in zip(resident.history, streamed.history, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-4)
-    plain = dataclasses.replace(plan, augment="none")
-    third = RunDir(run.path / "plain")
-    unchanged = train(few_digits, third, plain, lambda: make_network(**options))
-    assert unchanged.history[0]["loss"] != resident.history[0]["loss"]
+    for name, without in (("moved", {"erase": 0}), ("erased", {"augment": "none"})):
+        less = dataclasses.replace(plan, **without)
+        third = RunDir(run.path / name)
+        trained = train(few_digits, third, less, lambda: make_network(**options))
+        assert trained.history[0]["loss"] != resident.history[0]["loss"]
+
+
+def test_a_square_as_large_as_the_images_is_refused(few_digits, run):
+    with pytest.raises(ValueError, match="erase: got 8, expected less than the 8"):
+        train(few_digits, run, dataclasses.replace(PLAN, erase=8))
 
 
 def test_patience_ends_a_training_and_the_best_epoch_stays(
