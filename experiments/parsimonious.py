@@ -8,6 +8,7 @@ has a folder of its own, and processes share a run.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def run(config: ParsimoniousConfig, load: Any, build: Any) -> None:
     images = load(config.get("dataset"), num_valid=config.get("num_valid"))
     if config.num_train is not None:
         images = images.with_train(config.num_train)
+    config = dataclasses.replace(config, num_valid=images.size("valid"))
     study = studies.Study(config, images, build, Path(config.output_dir))
     if not looks.READING.isdisjoint(config.procedures()):
         for name in studies.MADE:

@@ -65,7 +65,11 @@ class ParsimoniousConfig:
     )
     seeds: tuple[int, ...] = flag(SEEDS, "Seeds, one training each.")
     dataset: str | None = flag(None, "Images; by default cifar10.")
-    num_valid: int = flag(NUM_VALID, "Validation images, taken from training.")
+    num_valid: int | None = flag(
+        None,
+        "Validation images, taken from training; of CIFAR 5000 by default, else as "
+        "network_pruning.train has it.",
+    )
     num_train: int | None = flag(None, "Training images; by default all there are.")
     network: str | None = flag(None, "Network; by default quick.")
     student: str | None = flag(
@@ -183,9 +187,8 @@ class ParsimoniousConfig:
         def chosen(*names: str) -> dict[str, Any]:
             return {name: self.get(name) for name in names}
 
-        sizes = ("clusters", "epochs", "batch_size", "n_init", "num_valid")
-        check_from(chosen(*sizes), 1)
-        check_from(fields_of(self, "numbers", "k", "num_train"), 1)
+        check_from(chosen("clusters", "epochs", "batch_size", "n_init"), 1)
+        check_from(fields_of(self, "numbers", "k", "num_train", "num_valid"), 1)
         check_from(chosen("weight_decay", "weight"))
         check_from(fields_of(self, "weights", "examples"))
         check_above(chosen("temperature", "learning_rate", "conv_sd", "perplexity"))
@@ -201,6 +204,8 @@ class ParsimoniousConfig:
         if value is not None and value is not False:
             return value
         known = {**SETTLED, **PRESETS.get(self.preset or "", {})}
+        if name == "num_valid" and str(self.get("dataset")).startswith("cifar"):
+            return NUM_VALID
         return known.get(name, value)
 
     def taught(self) -> str | None:

@@ -325,8 +325,21 @@ def test_the_answer_names_the_flag_that_was_unfit(flags, message):
         parsimonious.check(ParsimoniousConfig(**flags))
 
 
-def test_none_is_no_number_of_validation_images():
-    words = ["parsimonious", "--num_valid=none"]
+@pytest.mark.parametrize(("dataset", "asked"), [("digits", None), ("cifar10", 5000)])
+def test_small_sets_need_no_number_of_validation_images(dataset, asked, tmp_path):
+    def load_few(name, num_valid):
+        assert (name, num_valid) == (dataset, asked)
+        return load(name)
+
+    flags = {**BASE, "num_valid": None, "procedure": "train", "dataset": dataset}
+    config = ParsimoniousConfig(**flags, output_dir=str(tmp_path))
+    parsimonious.run(config, load_few, models.build)
+    (told,) = tmp_path.rglob("train-*/config.json")
+    assert '"num_valid": 20' in told.read_text()
+
+
+def test_none_is_no_number_of_starts():
+    words = ["parsimonious", "--n_init=none"]
     with pytest.raises(cli.flags.Error, match="got 'none', expected a whole number"):
         cli.parse(ParsimoniousConfig, words)
 
