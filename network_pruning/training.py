@@ -164,7 +164,7 @@ class Trainer(keras.Model):
             As `train_step`.
         """
         each, told = self._judge(*data, training=False)
-        return self.report(each, self._penalty(), told)
+        return self.report_test(each, told)
 
     def learn(self, judge: Judge) -> dict[str, tf.Tensor]:
         """Takes one step down the mean of what `judge` computes, plus the penalties.
@@ -204,6 +204,22 @@ class Trainer(keras.Model):
             self.trackers[name].update_state(values)
         means = [*map(self.trackers.get, named), *self._metrics_of_network()]
         return {metric.name: metric.result() for metric in means}
+
+    def report_test(
+        self, each: tf.Tensor, told: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Adds a batch to the means, in a test.
+
+        Args:
+            each: As in `report`.
+            told: Likewise.
+
+        Returns:
+            As `report`, but for what the network measures in training alone.
+        """
+        found = self.report(each, self._penalty(), told)
+        unmeasured = getattr(self.network, "only_in_training", frozenset())
+        return {name: value for name, value in found.items() if name not in unmeasured}
 
     def _judge(
         self, images: tf.Tensor, labels: tf.Tensor, training: bool
@@ -275,16 +291,18 @@ def check_keras_file(filepath: Any, plain: str) -> None:
         )
 
 
-def with_check(callbacks: Any, check: Callable[[], None]) -> list[Any]:
+def with_check(callbacks: Any, check: Callable[[], None]) -> Any:
     """Returns callbacks of a `fit`, and one that judges every epoch.
 
     Args:
-        callbacks: One, several or None, as `fit` takes them.
+        callbacks: One, several, a CallbackList or None, as `fit` takes them.
         check: Called at the end of each epoch.
     """
-    given = tf.nest.flatten(callbacks) if callbacks else []
     own = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: check())
-    return [*given, own]
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(own)  # Keras takes it as it is.
+        return callbacks
+    return [*(tf.nest.flatten(callbacks) if callbacks else []), own]
 
 
 def hard_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -107,6 +107,10 @@ class ClusteringModel(keras.Model):
             cross_entropy=keras.metrics.Mean("cross_entropy"),
             accuracy=keras.metrics.Mean("accuracy"),
         )
+        if not isinstance(network.output, dict):
+            # Losses and metrics of several outputs are known by these; Keras takes the
+            # keys of a dict by itself.
+            self.output_names = network.output_names
         self.built = True
 
     def _spread(self, word: str, value: ByLayer) -> dict[str, Any]:
@@ -277,8 +281,13 @@ class ClusteringModel(keras.Model):
             As `compute_metrics`, but for what only training has.
         """
         told = super().test_step(data)
-        training = {metric.name for layer in self.clusters for metric in layer.metrics}
-        return {name: value for name, value in told.items() if name not in training}
+        unmeasured = self.only_in_training
+        return {name: value for name, value in told.items() if name not in unmeasured}
+
+    @property
+    def only_in_training(self) -> set[str]:
+        """Names of metrics that a call in inference does not update."""
+        return {metric.name for layer in self.clusters for metric in layer.metrics}
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -336,8 +345,10 @@ def _check_classes(network: keras.Model) -> None:
         ValueError: If not.
     """
     shapes = [x.shape.as_list() for x in network.outputs]
-    gives = f"outputs {shapes}"
-    if len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][-1] != 1:
+    gives, within = f"outputs {shapes}", tf.nest.is_nested(network.output)
+    if within:
+        gives += f" within a {type(network.output).__name__}"
+    if not within and len(shapes[0]) == 2 and shapes[0][-1] != 1:
         if not ends_in_sigmoid(network):
             return
         gives = "a sigmoid"

@@ -29,7 +29,7 @@ from network_pruning.distillation.teachers import (
     Store,
     Teacher,
     Teachers,
-    check_model,
+    check_student,
     judged,
 )
 from network_pruning.ranges import check_above, check_from, check_share
@@ -106,7 +106,7 @@ class Distiller(Trainer):
             ValueError: In one line, for the first that is unfit.
         """
         _check_settings(loss, temperature, soft_weight, options)
-        check_model(student)
+        check_student(student, loss)
         super().__init__(student, after_update, l2_decay)
         self.temperature = temperature
         self.soft_weight = soft_weight
@@ -166,7 +166,7 @@ class Distiller(Trainer):
         images, labels, stored = self._unpack(data)
         lesson = self._teacher.ask(images) if stored is None else (stored, {})
         each, told = self._weigh(images, labels, *lesson, training=False)
-        return self.report(each, self._penalty(), told)
+        return self.report_test(each, told)
 
     def save(self, filepath: Any, *args: Any, **options: Any) -> None:
         """Saves student, teachers and adapters, see keras.Model.save.
@@ -259,7 +259,9 @@ class Distiller(Trainer):
         """
         parts = list(data) if isinstance(data, tuple | list) else [data]
         count, stored = len(parts), None
-        if count > 2 and parts[-1].shape[1:].num_elements() == 1:
+        # One attribute has stored logits [n, 1].
+        weights = [[1], []] if self._loss != "attributes" else [[]]
+        if count > 2 and parts[-1].shape[1:] in weights:
             raise ValueError(
                 "batch: got weights of its examples, expected none: a distiller takes "
                 "neither sample_weight nor class_weight"
@@ -371,7 +373,7 @@ def _check_settings(
     Raises:
         ValueError: For the first that is unfit.
     """
-    if loss not in SOFT_LOSSES:
+    if not isinstance(loss, str) or loss not in SOFT_LOSSES:
         raise ValueError(
             f"loss: got {loss!r}, expected one of {', '.join(SOFT_LOSSES)}"
         )

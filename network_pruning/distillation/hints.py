@@ -92,9 +92,21 @@ def make_hinted(
     Raises:
         ValueError: If a layer is unknown, or two cannot be compared.
     """
-    theirs = tap_shapes(teacher, unique(hint.teacher for hint in hints))
-    ours = tap_shapes(student, unique(hint.student for hint in hints))
+    theirs = _shapes("teacher", teacher, unique(hint.teacher for hint in hints))
+    ours = _shapes("student", student, unique(hint.student for hint in hints))
     return [HintedLayer(h, ours[h.student], theirs[h.teacher]) for h in hints]
+
+
+def _shapes(whose: str, model: keras.Model, paths: list[str]) -> dict[str, Shape]:
+    """Returns the shapes that hints compare; a refusal says whose layer is meant.
+
+    Raises:
+        ValueError: As `taps.tap_shapes`.
+    """
+    try:
+        return tap_shapes(model, paths)
+    except ValueError as error:
+        raise ValueError(f"hints, of the {whose}: {error}") from None
 
 
 def unique(paths: Iterable[str]) -> list[str]:

@@ -154,6 +154,33 @@ def check_pair(student: keras.Model, teacher: keras.Model) -> None:
             )
 
 
+def check_student(student: Any, loss: str) -> None:
+    """Judges whether a model can learn, as far as it has a graph.
+
+    Args:
+        student: What is to be taught.
+        loss: Of the soft part.
+
+    Raises:
+        ValueError: If it is no classifier, has nothing to compare, or is frozen.
+    """
+    check_model(student)
+    model = plain(student)
+    if not model._is_graph_network:
+        return
+    if model.outputs[0].shape[-1] == 1 and loss != "attributes":
+        raise ValueError(
+            f"student {model.name!r}: got one output, expected at least 2 classes: "
+            "the softmax of one logit is 1 whatever it is; loss='attributes' compares "
+            "one by one"
+        )
+    if not student.trainable_weights:
+        raise ValueError(
+            f"student {model.name!r}: got no weight that is trainable, expected some: "
+            "set student.trainable = True"
+        )
+
+
 def check_model(model: Any) -> None:
     """Judges whether this is a classifier, as far as it has a graph.
 

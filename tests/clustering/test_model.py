@@ -205,6 +205,32 @@ def test_any_loss_that_compile_takes(images):
     assert told["loss"] == pytest.approx(np.mean(outputs**2), rel=1e-4)
 
 
+@pytest.mark.parametrize("within", [list, dict])
+def test_several_outputs_are_known_by_name(images, within, tmp_path):
+    network = make_network()
+    first, second = (layers.Dense(2, name=name)(network.output) for name in "ab")
+    ends = [first, second] if within is list else {"a": first, "b": second}
+    model = ClusteringModel(keras.Model(network.inputs, ends), ["fc"], clusters=4)
+    model.compile("sgd", {"a": "mse", "b": "mae"}, loss_weights={"a": 2.0, "b": 1.0})
+    targets = {name: np.ones((EXAMPLES, 2), np.float32) for name in "ab"}
+    told = model.fit(images, targets, verbose=0).history
+    assert list(told)[:3] == ["loss", "a_loss", "b_loss"]
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.evaluate(images, targets, verbose=0, return_dict=True) == (
+        model.evaluate(images, targets, verbose=0, return_dict=True)
+    )
+
+
+def test_callbacks_may_come_as_keras_holds_them(images, labels):
+    model = ClusteringModel(make_network(), ["fc"], clusters=30)
+    model.compile("sgd")
+    held = keras.callbacks.CallbackList(add_history=True, model=model, epochs=1)
+    with pytest.raises(ValueError, match="clusters of fc: got 30, expected at most 22"):
+        model.fit(images, labels, callbacks=held, verbose=0)
+    assert held.callbacks[-2] is model.history
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
 def test_other_precisions(images, labels, policy):
     with cases.precision(policy):
@@ -296,6 +322,7 @@ def test_hints_of_a_clustering_student_are_measured_after_training(images, label
     for name, value in measured.items():
         assert told.history[f"val_{name}"] == [pytest.approx(value)]
     # Penalties of training are none of a measurement's.
+    assert set(measured) == {*("loss", "soft", "hard", "hints", "accuracy", "agreement")}
     parts = 0.9 * 25 * measured["soft"] + 0.1 * measured["hard"] + measured["hints"]
     assert measured["loss"] == pytest.approx(parts, rel=1e-5)
 
@@ -342,6 +369,11 @@ def two_ends():
     return keras.Model(network.inputs, [*network.outputs, *network.outputs])
 
 
+def named_end():
+    network = make_network()
+    return keras.Model(network.inputs, {"logits": network.output})
+
+
 def one_logit():
     x = inputs = keras.Input((6, 5, 2))
     return keras.Model(inputs, layers.Dense(1, name="fc")(layers.Flatten()(x)))
@@ -351,6 +383,7 @@ def one_logit():
     ("make", "gives"),
     [
         (two_ends, "outputs .*, expected one"),
+        (named_end, r"outputs \[\[None, 3\]\] within a dict, expected one"),
         (one_logit, r"outputs \[\[None, 1\]\]"),
         (lambda: make_network("sigmoid"), "a sigmoid, expected one"),
     ],

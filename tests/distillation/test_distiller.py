@@ -425,6 +425,7 @@ def taller():
         ({"hints": 3}, "hints: got 3, expected a dict"),
         ({"hints": {"fc": None}}, "hints: got .*, expected a dict"),
         ({"soft_weight": 1.1}, r"soft_weight: got 1.1, expected a share in \[0,1\]"),
+        ({"loss": ["kd"]}, r"loss: got \['kd'\], expected one of kd"),
         ({"loss": "kl"}, "loss: got 'kl', expected one of kd, reversed_kd, dkd, dist"),
         ({"beta": 2.0}, "beta: no option of loss 'kd', expected none"),
         ({"loss": "dkd", "gamma": 1.0}, "gamma: no option.*expected alpha, beta"),
@@ -433,8 +434,14 @@ def taller():
         ({"teacher": lambda: []}, "teacher: got an empty list"),
         ({"teacher": lambda: "file"}, "teacher: got the path file, expected a model"),
         ({"teacher": lambda: 3}, "got int, expected a tf_keras model"),
-        ({"hints": {"fc9": "fc"}}, "'fc9', expected one of conv, .*, fc, logits"),
-        ({"hints": {"fc": "fcc"}}, "'fcc', expected one of conv, norm.*mean 'fc'"),
+        (
+            {"hints": {"fc9": "fc"}},
+            "hints, of the student: .*'fc9', expected one of conv, .*, fc, logits",
+        ),
+        (
+            {"hints": {"fc": "fcc"}},
+            "hints, of the teacher: .*'fcc', expected one of conv, norm.*mean 'fc'",
+        ),
         ({"hints": {"conv": "fc"}}, "hint 'fc' -> 'conv': got activations"),
         ({"hints": "fc"}, "hints: got 'fc', expected a dict"),
         ({"hints": {"fc": "fc"}, "teacher": lambda: None}, "hints: got 0 teachers"),
@@ -454,6 +461,38 @@ def test_what_does_not_fit_is_said_in_one_line(words, said):
 def test_a_student_that_is_no_model_is_refused():
     with pytest.raises(ValueError, match="got str, expected a tf_keras model"):
         Distiller("student.keras", None)
+
+
+def frozen():
+    student = make_student()
+    student.trainable = False
+    return student
+
+
+def one_logit():
+    x = inputs = keras.Input(SHAPE)
+    return keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)), name="one")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (frozen, "'student': got no weight that is trainable, expected some"),
+        (one_logit, "'one': got one output, expected at least 2 classes"),
+    ],
+)
+def test_a_student_that_could_learn_nothing_is_refused(make, said):
+    with pytest.raises(ValueError, match=f"student {said}"):
+        Distiller(make(), None)
+
+
+def test_one_attribute_can_be_learnt(images):
+    labels = np.ones((EXAMPLES, 1), np.int64)
+    logits = np.ones((EXAMPLES, 1), np.float32)
+    distiller = compiled(Distiller(one_logit(), None, "attributes"))
+    batches = tf.data.Dataset.from_tensors((images, labels, logits))
+    told = distiller.fit(batches, verbose=0)
+    assert told.history["soft"][0] > 0
 
 
 def test_a_teacher_that_is_the_student_is_refused():
