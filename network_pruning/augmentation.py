@@ -61,6 +61,9 @@ def _erased(images: tf.Tensor, seed: tf.Tensor, side: int) -> tf.Tensor:
 
     The square's centre is any pixel, so that part of it may lie outside (DeVries and
     Taylor 2017, arXiv:1708.04552, section 3.2; there it is the mean of all images).
+
+    Returns:
+        The images.
     """
     height, width = tf.shape(images)[1], tf.shape(images)[2]
     middle = draw_squares(seed, tf.shape(images)[0], height, width)
@@ -172,7 +175,7 @@ def draw(seed: tf.Tensor, count: tf.Tensor | int, shift: int) -> tf.Tensor:
 
 
 def _draw_below(seed: tf.Tensor, count: tf.Tensor | int, ends: tf.Tensor) -> tf.Tensor:
-    """Draws whole numbers in [0, ends): int32 [count, ends]."""
+    """Returns whole numbers drawn in [0, ends): int32 [count, ends]."""
     drawn = tf.random.stateless_uniform(
         [count, ends.shape[0]], seed, minval=None, maxval=None, dtype=tf.uint32
     )

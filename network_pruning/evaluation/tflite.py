@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import ModuleType
 from typing import Any
 
@@ -18,10 +18,14 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning.graph import leaf_layers, replay
+from network_pruning.twins import Twins
 from network_pruning.types import FloatArray
 
 log = logging.getLogger(__name__)
 
+Run = Callable[[tf.Tensor], tf.Tensor]
+_HALVES = (tf.float16, tf.bfloat16)
 _NOISY_LOGGERS = ("absl", "tensorflow")
 
 
@@ -57,14 +61,22 @@ def to_tflite(
         # LiteRT's quantiser ends the process where there is recurrence.
         raise ValueError(f"{model.name}: no int8 form for the recurrent {recurrent}.")
     with _quiet():
-        converter = _converter(model)
-        if int8:
-            _quantize(converter, np.asarray(representative, np.float32))
         try:
+            run = _runner(model)  # Held: a trace alone keeps no variable alive.
+            converter = _converter(model, run)
+            if int8:
+                _quantize(converter, np.asarray(representative, np.float32))
             return converter.convert()
         except Exception as error:  # The converter has no common class of its own.
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise ValueError(f"{model.name}: no LiteRT form: {reason}") from error
+            message = f"{model.name}: no LiteRT form: {_reason(error)}"
+            raise ValueError(message) from error
+
+
+def _reason(error: Exception) -> str:
+    """Returns the line of an error that says what is wrong."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    # What TensorFlow raises while it traces comes last, behind the places in the code.
+    return lines[-1 if lines[0] == "in user code:" else 0].strip()
 
 
 def _recurrent(model: keras.Model) -> str | None:
@@ -132,15 +144,25 @@ def run(content: bytes, x: FloatArray) -> npt.NDArray[np.float32]:
     return LiteModel(content)(x)
 
 
-def _converter(model: keras.Model) -> tf.lite.TFLiteConverterV2:
+def _converter(model: keras.Model, run: Run) -> tf.lite.TFLiteConverterV2:
     tensor = model.inputs[0]
     spec = tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, model.input_names[0])
-    forward = tf.function(lambda x: model(x, training=False))
+    forward = tf.function(run)
     # Without the model as trackable object the variables are frozen at once; with it
     # the converter saves and loads a SavedModel first: twice to four times the time.
     return tf.lite.TFLiteConverter.from_concrete_functions([
         forward.get_concrete_function(spec)
     ])
+
+
+def _runner(model: keras.Model) -> Run:
+    """Returns what runs a model: of mixed precision in float32, as LiteRT has to."""
+    layers = [layer for _, layer in leaf_layers(model)]
+    if all(tf.as_dtype(layer.compute_dtype) not in _HALVES for layer in layers):
+        return lambda x: model(x, training=False)
+    run = Twins(tf.float32)
+    replay(model, tf.zeros((1, *model.inputs[0].shape[1:])), run)  # Makes the twins.
+    return lambda x: replay(model, x, run)
 
 
 def _quantize(

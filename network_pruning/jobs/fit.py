@@ -145,7 +145,8 @@ def _check_targets(targets: FloatArray | None, data: Dataset, plan: FitPlan) -> 
         raise ValueError(
             "targets: stored ones need data in memory, one device and no augmentation; "
             f"got in_memory={data.in_memory}, distribute={plan.distribute}, "
-            f"augment={plan.augment}, erase={plan.erase}: compute them in the training step instead"
+            f"augment={plan.augment}, erase={plan.erase}: compute them in the training "
+            "step instead"
         )
     if len(targets) != data.size("train"):
         raise ValueError(

@@ -28,9 +28,9 @@ from network_pruning.graph import (
 from network_pruning.pruning.gates import gated_interpreter
 from network_pruning.pruning.layer_rules import rule_of
 from network_pruning.pruning.slices import sliced_weights
-from network_pruning.pruning.twins import NoTwin, Twins, check_twins, in_double
 from network_pruning.pruning.units import Groups, find_groups
 from network_pruning.ranges import check_whole
+from network_pruning.twins import NoTwin, Twins, check_twins, in_precision
 from network_pruning.types import BoolArray, Masks
 
 TOLERANCE = 1e-5
@@ -323,7 +323,8 @@ def _in_double(sides: tuple[_Side, _Side], batches: list[Any]) -> _Comparison | 
                 side.taps(batch, check_twins)
         for batch in _tensors(batches):
             pairs = zip(sides, runs, strict=True)
-            verdict.add(*(side.taps(in_double(batch), run) for side, run in pairs))
+            batch = in_precision(batch, tf.float64)
+            verdict.add(*(side.taps(batch, run) for side, run in pairs))
     except _NOT_MADE_AGAIN:
         return None
     return verdict

@@ -14,6 +14,7 @@ from network_pruning.graph import Call, Descend, check_walkable, replay
 from network_pruning.pruning import static_calls
 from network_pruning.pruning.slices import sliced_shapes, sliced_weights
 from network_pruning.pruning.units import LayerChannels, find_groups
+from network_pruning.twins import assign
 from network_pruning.types import BoolArray, FloatArray, Masks
 
 logger = logging.getLogger(__name__)
@@ -171,10 +172,3 @@ def _free_of_arrays(config: dict[str, Any]) -> None:
         own = value.get("config")  # Of a function it is its name.
         if isinstance(own, dict) and isinstance(own.get("value"), dict | list):
             config[name] = "zeros"
-
-
-def assign(layer: keras.layers.Layer, values: list[FloatArray]) -> None:
-    """Fills a layer's weights, in the order of `layer.weights`."""
-    keras.backend.batch_set_value(list(zip(layer.weights, values, strict=True)))
-    if isinstance(layer, keras.layers.Normalization):
-        layer.finalize_state()  # It computes with copies of its weights.

@@ -322,7 +322,8 @@ def test_hints_of_a_clustering_student_are_measured_after_training(images, label
     for name, value in measured.items():
         assert told.history[f"val_{name}"] == [pytest.approx(value)]
     # Penalties of training are none of a measurement's.
-    assert set(measured) == {*("loss", "soft", "hard", "hints", "accuracy", "agreement")}
+    names = {"loss", "soft", "hard", "hints", "accuracy", "agreement"}
+    assert set(measured) == names
     parts = 0.9 * 25 * measured["soft"] + 0.1 * measured["hard"] + measured["hints"]
     assert measured["loss"] == pytest.approx(parts, rel=1e-5)
 

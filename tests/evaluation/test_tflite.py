@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from models import build
 from network_pruning.evaluation import tflite
+from tests import cases
 
 X = np.random.default_rng(0).random((60, 8, 8, 1), np.float32)
 
@@ -31,6 +32,29 @@ def test_float32_computes_what_the_model_computes(make):
     model = make()
     got = tflite.run(tflite.to_tflite(model), X)
     np.testing.assert_allclose(got, model(X).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_converted_in_float32(policy):
+    with cases.precision(policy):
+        x = inputs = keras.Input((8, 8, 2))
+        x = keras.layers.Conv2D(4, 3)(x)
+        x = tf.nn.relu(keras.layers.BatchNormalization()(x)) * 0.5
+        inner = keras.Sequential([keras.layers.Conv2D(3, 2)], name="inner")
+        x = keras.layers.Flatten()(inner(x))
+        x = keras.layers.Dense(3, dtype="float32")(x)
+    model = cases.randomise(keras.Model(inputs, x))
+    images = cases.examples(model)
+    expected = model(images)
+    for options, far in (({}, 0.1), ({"int8": True, "representative": images}, 0.5)):
+        content = tflite.to_tflite(model, **options)
+        np.testing.assert_allclose(tflite.run(content, images), expected, atol=far)
+
+
+def test_the_reason_is_said_in_one_line_wherever_it_comes_from():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name="my net")
+    with pytest.raises(ValueError, match="my net: no LiteRT form: ValueError: 'my"):
+        tflite.to_tflite(model)
 
 
 def test_int8_is_near_takes_floats_and_is_smaller():

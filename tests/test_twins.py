@@ -3,8 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning import graph
-from network_pruning.pruning import twins
+from network_pruning import graph, twins
 from tests import cases
 
 
@@ -13,7 +12,8 @@ def run(model, inputs, apply):
 
 
 def in_double(model, inputs):
-    return run(model, twins.in_double(inputs), twins.Twins())
+    doubled = twins.in_precision(inputs, tf.float64)
+    return run(model, doubled, twins.Twins())
 
 
 def test_twins_compute_the_network_in_double(case):

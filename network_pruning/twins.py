@@ -1,4 +1,4 @@
-"""Runs a network with its layers made again, in float64; the network stays as it is."""
+"""Runs a network with its layers made again in one precision; it stays as it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from network_pruning.graph import Call, is_operator, with_mask_of
-from network_pruning.pruning.surgery import assign
+from network_pruning.types import FloatArray
 
 SAME = 1e-6
 """Of a layer's own maximum: equal layers on equal inputs do not differ by more."""
-_SHORT = (tf.float16, tf.bfloat16, tf.float32)
 
 
 class NoTwin(Exception):
@@ -21,25 +20,29 @@ class NoTwin(Exception):
 
 
 class Twins:
-    """An interpreter for `graph.replay` that calls every layer's twin in float64.
+    """An interpreter for `graph.replay` that calls every layer's twin.
 
     A twin is made at the first call, from the layer's config, its weights cast.
+
+    Attributes:
+        dtype: In which all twins compute, whatever their layers do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: tf.DType = tf.float64) -> None:
+        self.dtype = dtype
         self._twins: dict[int, keras.layers.Layer] = {}
 
     def __call__(self, call: Call, args: Any, kwargs: Any) -> Any:
         """Calls the twin of a layer.
 
         Returns:
-            Its outputs, float64.
+            Its outputs, of this precision.
         """
-        args, kwargs = in_double((args, kwargs))
+        args, kwargs = in_precision((args, kwargs), self.dtype)
         if is_operator(call.layer):  # It computes in whatever it is given.
             return call.layer(*args, **kwargs)
         if id(call.layer) not in self._twins:
-            config = _in_double_config(call.layer.get_config())
+            config = _config_in(call.layer.get_config(), self.dtype.name)
             self._twins[id(call.layer)] = _twin(call.layer, config, args, kwargs)
         return self._twins[id(call.layer)](*args, **kwargs)
 
@@ -65,9 +68,33 @@ def check_twins(call: Call, args: Any, kwargs: Any) -> Any:
     return outputs
 
 
-def in_double(values: Any) -> Any:
-    """Returns nested values, floating tensors, arrays and types among them float64."""
-    return tf.nest.map_structure(_cast, values)
+def in_precision(values: Any, dtype: tf.DType) -> Any:
+    """Casts what is of floating point among nested tensors, arrays and types.
+
+    Args:
+        values: Nested; what else there is stays.
+        dtype: Of the result.
+
+    Returns:
+        The same structure.
+    """
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, tf.DType):
+            return dtype if value.is_floating else value
+        if isinstance(value, tf.Tensor | np.ndarray):
+            if tf.as_dtype(value.dtype).is_floating:
+                return with_mask_of(value, tf.cast(value, dtype))
+        return value
+
+    return tf.nest.map_structure(cast, values)
+
+
+def assign(layer: keras.layers.Layer, values: list[FloatArray]) -> None:
+    """Fills a layer's weights, in the order of `layer.weights`."""
+    keras.backend.batch_set_value(list(zip(layer.weights, values, strict=True)))
+    if isinstance(layer, keras.layers.Normalization):
+        layer.finalize_state()  # It computes with copies of its weights.
 
 
 def _twin(
@@ -79,23 +106,15 @@ def _twin(
     return twin
 
 
-def _cast(value: Any) -> Any:
-    if isinstance(value, tf.DType):
-        return tf.float64 if value in _SHORT else value
-    if isinstance(value, tf.Tensor | np.ndarray) and value.dtype in _SHORT:
-        return with_mask_of(value, tf.cast(value, tf.float64))
-    return value
-
-
-def _in_double_config(config: Any) -> Any:
-    """Returns a layer's config, its own type and those of layers inside float64."""
+def _config_in(config: Any, dtype: str) -> Any:
+    """Returns a layer's config, its own type and those of layers inside `dtype`."""
     if isinstance(config, list | tuple):
-        return [_in_double_config(value) for value in config]
+        return [_config_in(value, dtype) for value in config]
     if not isinstance(config, dict):
         return config
     return {
-        key: "float64"
+        key: dtype
         if key == "dtype" and "float" in str(value)
-        else _in_double_config(value)
+        else _config_in(value, dtype)
         for key, value in config.items()
     }
