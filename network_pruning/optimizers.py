@@ -43,6 +43,26 @@ def adam(network: keras.Model, rate: Any, weight_decay: float = 0.0) -> Any:
     return optimizer
 
 
+def scaled(optimizer: Any, network: keras.Model) -> Any:
+    """Returns an optimiser under which gradients in float16 do not become zero.
+
+    Args:
+        optimizer: Of Keras.
+        network: Whose layers may compute in float16, whatever the policy is now.
+    """
+    if all(layer.compute_dtype != "float16" for layer in network._flatten_layers()):
+        return optimizer
+    return keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+
+def variables(optimizer: Any) -> list[tf.Variable]:
+    """Returns all that an optimiser goes on from, its loss scale included."""
+    if not isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        return list(optimizer.variables)
+    scale = optimizer._loss_scale
+    return [*optimizer.variables, scale.current_loss_scale, scale.counter]
+
+
 def make_rate(
     course: str,
     rate: float,

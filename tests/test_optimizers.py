@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from network_pruning import optimizers
 from network_pruning.optimizers import adam, decaying, make_rate
 from network_pruning.training import Trainer
+from tests import cases
 
 RATE, DECAY = 0.1, 0.5
 
@@ -112,3 +114,27 @@ def test_the_decay_of_sgd_is_in_its_step_and_not_in_its_loss():
         w for w, v in zip(start, network.weights, strict=True) if "logits/k" in v.name
     ]
     np.testing.assert_allclose(moved[1], moved[0] - RATE * DECAY * kernel[0], atol=1e-6)
+
+
+def test_only_float16_needs_a_loss_scale():
+    for policy in ("float32", "mixed_bfloat16"):
+        with cases.precision(policy):
+            network = make_network()
+        optimizer = keras.optimizers.SGD()
+        assert optimizers.scaled(optimizer, network) is optimizer
+        assert optimizers.variables(optimizer) == list(optimizer.variables)
+    with cases.precision("mixed_float16"):
+        nested = keras.Sequential([keras.Input((4, 4, 2)), make_network()])
+    scaled = optimizers.scaled(keras.optimizers.Adam(), nested)
+    scaled.build(nested.trainable_variables)
+    *inner, scale, counter = optimizers.variables(scaled)
+    assert len(inner) == len(scaled.inner_optimizer.variables)
+    assert (scale.numpy(), counter.numpy()) == (2.0**15, 0)
+    # Of a gradient that is no number nothing is left but a smaller scale.
+    kernel = nested.trainable_variables[0]
+    before = kernel.numpy()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(kernel) * np.inf
+    scaled.minimize(loss, [kernel], tape)
+    np.testing.assert_array_equal(kernel, before)
+    assert scale.numpy() == 2.0**14

@@ -83,6 +83,9 @@ class FitPlan:
 
     def make_optimizer(self, network: keras.Model, examples: int) -> Any:
         """Returns a fresh optimiser."""
+        return optimizers.scaled(self._optimizer(network, examples), network)
+
+    def _optimizer(self, network: keras.Model, examples: int) -> Any:
         rate = optimizers.make_rate(
             self.schedule,
             self.learning_rate,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tf_keras as keras
 
+from network_pruning import optimizers
 from network_pruning.jobs.devices import chief_number, from_chief
 from network_pruning.runs import RunDir
 from network_pruning.training import Trainer
@@ -132,10 +133,7 @@ class TrainingState:
             # saves alone: it needs a network without them.
             self.network = keras.models.clone_model(trainer.network)
         self.digests: dict[str, str] = {}
-        self.variables = [
-            *trainer.state,
-            *trainer.optimizer.variables,
-        ]
+        self.variables = [*trainer.state, *optimizers.variables(trainer.optimizer)]
         self.values = [
             np.zeros(variable.shape, variable.dtype.as_numpy_dtype)
             for variable in self.variables

@@ -15,6 +15,7 @@ from network_pruning.jobs.trainings import FILES, finished
 from network_pruning.runs import RunDir
 from network_pruning.training import Trainer
 from network_pruning.views import rescaled, without_test
+from tests import cases
 from tests.jobs.fitting import (
     FOLDER,
     PLAN,
@@ -78,6 +79,25 @@ def test_a_recipe_stopped_after_every_epoch_equals_undisturbed(few_digits, run):
             train(few_digits, run, plan, make_conv)
     keras.utils.set_random_seed(99)
     assert_same(run, train(few_digits, run, plan, make_conv), (other, whole))
+
+
+def test_a_network_in_float16_is_trained_with_a_loss_scale(few_digits, run):
+    def make():
+        with cases.precision("mixed_float16"):
+            return make_conv()
+
+    other = RunDir(run.path / "other")
+    plan = dataclasses.replace(RECIPE, epochs=2)
+    whole = train(few_digits, other, plan, make)
+    assert whole.history[-1]["loss"] < whole.history[0]["loss"]
+    with stopping():
+        train(few_digits, run, plan, make)
+    # Three steps: the scale has fallen at most so often, or was kept as often.
+    arrays = run.read_arrays(f"{FOLDER}/state.npz")
+    count = sum(name.startswith("variable_") for name in arrays)
+    assert arrays[f"variable_{count - 2}"] in 2.0 ** np.arange(12, 16)
+    assert arrays[f"variable_{count - 1}"] <= 3
+    assert_same(run, train(few_digits, run, plan, make), (other, whole))
 
 
 def test_streamed_images_are_augmented_alike(few_digits, run):
