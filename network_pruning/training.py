@@ -218,7 +218,7 @@ class Trainer(keras.Model):
             As `report`, but for what the network measures in training alone.
         """
         found = self.report(each, self._penalty(), told)
-        unmeasured = getattr(self.network, "only_in_training", frozenset())
+        unmeasured: set[str] = getattr(self.network, "only_in_training", set())
         return {name: value for name, value in found.items() if name not in unmeasured}
 
     def _judge(
