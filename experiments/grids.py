@@ -29,6 +29,25 @@ class Keyed(Protocol):
         ...
 
 
+class OfSeed(Protocol):
+    """One number of one seed."""
+
+    @property
+    def group(self) -> Any:
+        """What it is about, whatever the seed; hashable."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the run that it was measured in."""
+        ...
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        ...
+
+
 C = TypeVar("C", bound=Keyed)
 
 
@@ -84,6 +103,14 @@ class Grid(Generic[C]):
         name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         with lock(self.run.path / "claims" / f"{name}.lock") as mine:
             yield mine and key not in self.cells()
+
+
+def by_seed(cells: Iterable[OfSeed]) -> dict[Any, dict[int, float]]:
+    """Returns what cells are about -> value by seed, in their order."""
+    groups: dict[Any, dict[int, float]] = {}
+    for cell in cells:
+        groups.setdefault(cell.group, {})[cell.seed] = cell.value
+    return groups
 
 
 def merge(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 
 from experiments.cells import Cell, compare
 from experiments.tables import Table
+from network_pruning.evaluation.metrics import per_seed
 from network_pruning.evaluation.rows import Row
 from network_pruning.runs import RunDir, lock
 
@@ -44,6 +45,30 @@ class LedgerRow:
 
 
 HEADER = [field.name for field in fields(LedgerRow)]
+
+
+def measured(
+    by_seed: Mapping[int, float], date: str, places: int = 5
+) -> dict[str, str]:
+    """Returns the fields of a line that say what was measured.
+
+    Args:
+        by_seed: Value by seed; there may be none.
+        date: Of the day.
+        places: Decimals.
+
+    Returns:
+        Mean, sd (of two seeds and more), seeds and date, by field; empty words where
+        there is nothing.
+    """
+    values = list(by_seed.values())
+    mean, sd = per_seed(values) if values else (0.0, 0.0)
+    return {
+        "ours_mean": f"{mean:.{places}f}" if values else "",
+        "ours_sd": f"{sd:.{places}f}" if len(values) > 1 else "",
+        "seeds": " ".join(map(str, sorted(by_seed))),
+        "date": date if values else "",
+    }
 
 
 def collect(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from experiments import ledger
 from experiments.datafrees.cells import Cell, Finding
 from experiments.datafrees.presets import (
     BASELINES,
@@ -187,7 +188,7 @@ def finding_rows(
     found = measured(findings)
     lines = []
     for (procedure, what), by_seed in found.items():
-        mean, sd = per_seed(list(by_seed.values()))
+        mean = fmean(by_seed.values())
         real = found.get((procedure, what.replace(MADE, REAL)), {})
         judged, bar = what.endswith(f"{MADE}, {RETRAINED}"), None
         if judged and min(len(by_seed), len(real)) >= len(SEEDS):
@@ -200,12 +201,9 @@ def finding_rows(
                 metric=what,
                 published="" if bar is None else f"{bar:.4f}",
                 provenance=OURS if judged else NEVER,
-                ours_mean=f"{mean:.5f}",
-                ours_sd=f"{sd:.5f}" if len(by_seed) > 1 else "",
-                seeds=" ".join(map(str, by_seed)),
                 command=f"{COMMAND} --pair={name} --objectives={procedure}",
-                date=date,
                 verdict="no bar" if bar is None else "met" if mean >= bar else "missed",
+                **ledger.measured(by_seed, date),
             )
         )
     return lines
@@ -333,7 +331,6 @@ def _line(
     bar: float | None,
     date: str,
 ) -> LedgerRow:
-    mean, sd = per_seed([100 * cell.accuracy for cell in cells]) if cells else (0, 0)
     return LedgerRow(
         system="datafree",
         table=data,
@@ -341,12 +338,9 @@ def _line(
         metric="test accuracy %",
         published=published[0],
         provenance=published[1],
-        ours_mean=f"{mean:.3f}" if cells else "",
-        ours_sd=f"{sd:.3f}" if len(cells) > 1 else "",
-        seeds=" ".join(_seeds(cells)),
         command=f"{COMMAND} --pair={name}",
-        date=date if cells else "",
         verdict=verdict(cells, bar),
+        **ledger.measured({c.seed: 100 * c.accuracy for c in cells}, date, places=3),
     )
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from experiments import grids
 from experiments.gpeds.config import GpedConfig
 from experiments.gpeds.settings import FULL, Setting, setting_of
-from experiments.ledger import LedgerRow
+from experiments.ledger import LedgerRow, measured
 from experiments.published import FOLDER
 from network_pruning.evaluation.metrics import per_seed
 
@@ -186,7 +187,7 @@ def markdown(cells: Sequence[Cell], date: str) -> str:
         f"| row | steps | dropout | lessons | seeds | {' | '.join(METRICS)} |",
         "|---|---:|---:|---|---|" + "---:|" * len(METRICS),
     ]
-    published, groups = read_published(), grouped(cells)
+    published, groups = read_published(), grids.by_seed(cells)
     for row, setting in sorted({key[:2] for key in groups}):
         some = {metric: groups.get((row, setting, metric), {}) for metric in METRICS}
         seeds = sorted({seed for values in some.values() for seed in values})
@@ -202,14 +203,6 @@ def markdown(cells: Sequence[Cell], date: str) -> str:
             f"{' '.join(map(str, seeds))} | {' | '.join(words)} |"
         )
     return "\n".join([*lines, ""])
-
-
-def grouped(cells: Iterable[Cell]) -> dict[Group, dict[int, float]]:
-    """Returns what cells are about -> value by seed."""
-    groups: dict[Group, dict[int, float]] = {}
-    for cell in cells:
-        groups.setdefault(cell.group, {})[cell.seed] = cell.value
-    return groups
 
 
 def shown(values: Sequence[float], published: str, places: int = 4) -> str:
@@ -235,24 +228,23 @@ def ledger_lines(cells: Iterable[Cell], date: str) -> list[LedgerRow]:
         cells: All there are.
         date: Of today.
     """
-    groups, published = grouped(cells), read_published()
+    groups, published = grids.by_seed(cells), read_published()
     known = {(key[0], key[-1]) for key in groups}
     missing = [(row, Setting(), metric) for row, metric in published]
     keys = [*groups, *(key for key in missing if (key[0], key[-1]) not in known)]
     return [
-        _line(key, list(groups.get(key, {}).items()), published[key[0], key[-1]], date)
+        _line(key, groups.get(key, {}), published[key[0], key[-1]], date)
         for key in keys
     ]
 
 
 def _line(
     group: Group,
-    found: Sequence[tuple[int, float]],
+    found: Mapping[int, float],
     published: tuple[str, str],
     date: str,
 ) -> LedgerRow:
     row, setting, metric = group
-    seeds, values = [seed for seed, _ in found], [value for _, value in found]
     return LedgerRow(
         system="gped",
         table=setting.name,
@@ -260,12 +252,9 @@ def _line(
         metric=metric,
         published=published[0],
         provenance=published[1],
-        ours_mean=f"{fmean(values):.5f}" if values else "",
-        ours_sd=f"{float(per_seed(values)[1]):.5f}" if len(values) > 1 else "",
-        seeds=" ".join(map(str, sorted(seeds))),
         command=f"{COMMAND} --rows={row}{setting.flags}",
-        date=date if values else "",
-        verdict=verdict(values, float(published[0])),
+        verdict=verdict([*found.values()], float(published[0])),
+        **measured(found, date),
     )
 
 

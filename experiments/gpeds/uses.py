@@ -20,9 +20,8 @@ from experiments.gpeds.rows import Row
 from experiments.gpeds.settings import FULL, Setting, setting_of
 from experiments.gpeds.tables import COMMAND, shown
 from experiments.gpeds.words import TELLING, stranger_name
-from experiments.ledger import NEVER, LedgerRow
+from experiments.ledger import NEVER, LedgerRow, measured
 from experiments.published import FOLDER
-from network_pruning.evaluation.metrics import per_seed
 from network_pruning.runs import RunDir
 
 CELLS, PAGE = "cells/gped_uses.csv", "posterior_uses.md"
@@ -181,14 +180,6 @@ def label_of(contender: str) -> str:
     return f"{LABELS[target]} {estimator}{widths}"
 
 
-def grouped(uses: Iterable[Use]) -> dict[Group, dict[int, float]]:
-    """Returns what numbers are about -> value by seed."""
-    groups: dict[Group, dict[int, float]] = {}
-    for use in uses:
-        groups.setdefault(use.group, {})[use.seed] = use.value
-    return groups
-
-
 def markdown(uses: Sequence[Use], date: str) -> str:
     """Returns the page: for each chain a table of each set of images.
 
@@ -209,7 +200,7 @@ def markdown(uses: Sequence[Use], date: str) -> str:
         "images. Nothing was chosen on any split.",
         "",
     ]
-    groups, published = grouped(uses), read_published()
+    groups, published = grids.by_seed(uses), read_published()
     for chain in sorted({key[:2] for key in groups}):
         row, setting = chain
         seeds = sorted({use.seed for use in uses if use.group[:2] == chain})
@@ -265,7 +256,7 @@ def ledger_lines(uses: Iterable[Use], date: str) -> list[LedgerRow]:
         uses: All there are.
         date: Of today.
     """
-    groups, published = grouped(uses), read_published()
+    groups, published = grids.by_seed(uses), read_published()
     known = {(key[0], *key[2:]) for key in groups if key[1].iterations == FULL}
     missing: list[Group] = [
         (key[0], Setting(), *key[1:]) for key in published if key not in known
@@ -279,7 +270,6 @@ def _line(
     key: Group, found: Mapping[int, float], published: Published, date: str
 ) -> LedgerRow:
     row, setting, images, contender, measure = key
-    values = list(found.values())
     value, provenance = published.get((row, images, contender, measure), ("", NEVER))
     strangers = [images]
     if images == INSIDE:
@@ -293,13 +283,10 @@ def _line(
         metric=f"{images}: {measure}, {contender}",
         published=value,
         provenance=provenance,
-        ours_mean=f"{fmean(values):.5f}" if values else "",
-        ours_sd=f"{float(per_seed(values)[1]):.5f}" if len(values) > 1 else "",
-        seeds=" ".join(map(str, sorted(found))),
         command=f"{COMMAND} --rows={row} --targets={','.join(TELLING)} "
         f"--ood={named}{setting.flags}",
-        date=date if values else "",
-        verdict=verdict(contender, measure, values, value),
+        verdict=verdict(contender, measure, [*found.values()], value),
+        **measured(found, date),
     )
 
 

@@ -45,9 +45,14 @@ class Number:
     flags: str
 
     @property
+    def group(self) -> tuple[str, str]:
+        """What it is about, among numbers of one length."""
+        return self.setting, self.metric
+
+    @property
     def key(self) -> tuple[str, str, str, int]:
         """What it is about."""
-        return self.length, self.setting, self.metric, self.seed
+        return self.length, *self.group, self.seed
 
 
 def publish(study: Study) -> None:
@@ -108,13 +113,12 @@ def _at_least_as_many(
 
 
 def _lines(numbers: Iterable[Number]) -> Iterator[ledger.LedgerRow]:
-    found: dict[tuple[str, str], dict[tuple[str, str], dict[int, float]]] = {}
+    tables: dict[tuple[str, str], list[Number]] = {}
     for one in numbers:
-        table = found.setdefault((one.length, one.flags), {})
-        table.setdefault((one.setting, one.metric), {})[one.seed] = one.value
+        tables.setdefault((one.length, one.flags), []).append(one)
     today = datetime.date.today().isoformat()
-    for (length, flags), values in found.items():
-        yield from verdicts.ledger_lines(values, length, flags, today)
+    for (length, flags), some in tables.items():
+        yield from verdicts.ledger_lines(grids.by_seed(some), length, flags, today)
 
 
 def _numbers(study: Study, note: str) -> Iterator[Number]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.ledger import NEVER, LedgerRow
+from experiments.ledger import NEVER, LedgerRow, measured
 from experiments.parsimonies.presets import KINDS, NUM_VALID, SEEDS, SETTLED
 from experiments.published import FOLDER
 from network_pruning.evaluation.metrics import per_seed
@@ -72,7 +72,6 @@ def ledger_lines(found: Found, length: str, flags: str, date: str) -> list[Ledge
     for preset, metric in sorted({*found, *wanted}):
         value, provenance = published.get((preset, metric), ("", NEVER))
         by_seed = found.get((preset, metric), {})
-        mean, sd = _mean_sd(list(by_seed.values()))
         lines.append(
             LedgerRow(
                 system="parsimonious",
@@ -81,12 +80,9 @@ def ledger_lines(found: Found, length: str, flags: str, date: str) -> list[Ledge
                 metric=metric,
                 published=value,
                 provenance=provenance,
-                ours_mean=_number(mean),
-                ours_sd=_number(sd),
-                seeds=" ".join(map(str, sorted(by_seed))),
                 command=f"python -m experiments.parsimonious --preset={preset} {flags}",
-                date=date if by_seed else "",
                 verdict=verdict(found, preset, metric),
+                **measured(by_seed, date),
             )
         )
     return lines
@@ -129,7 +125,3 @@ def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
         return math.nan, math.nan
     mean, sd = per_seed(values)
     return float(mean), float(sd)
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.5f}"

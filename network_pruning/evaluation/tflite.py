@@ -25,7 +25,7 @@ from network_pruning.types import FloatArray
 log = logging.getLogger(__name__)
 
 Run = Callable[[tf.Tensor], tf.Tensor]
-_HALVES = (tf.float16, tf.bfloat16)
+_HALVES = ("float16", "bfloat16")
 _NOISY_LOGGERS = ("absl", "tensorflow")
 
 
@@ -158,7 +158,7 @@ def _converter(model: keras.Model, run: Run) -> tf.lite.TFLiteConverterV2:
 def _runner(model: keras.Model) -> Run:
     """Returns what runs a model: of mixed precision in float32, as LiteRT has to."""
     layers = [layer for _, layer in leaf_layers(model)]
-    if all(tf.as_dtype(layer.compute_dtype) not in _HALVES for layer in layers):
+    if all(layer.compute_dtype not in _HALVES for layer in layers):
         return lambda x: model(x, training=False)
     run = Twins(tf.float32)
     replay(model, tf.zeros((1, *model.inputs[0].shape[1:])), run)  # Makes the twins.

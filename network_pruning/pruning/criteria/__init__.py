@@ -132,7 +132,7 @@ def _completed(scores: Scores, group: UnitGroup, seconds: float) -> Scores:
 def _known(name: str) -> Criterion:
     if name in CRITERIA:
         return CRITERIA[name]
-    near = difflib.get_close_matches(name, CRITERIA, n=1)
+    near = difflib.get_close_matches(str(name), CRITERIA, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
         f"criterion: got {name!r}, expected one of {', '.join(CRITERIA)}.{hint}"
