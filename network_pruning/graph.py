@@ -256,7 +256,8 @@ def learnt_weights(layer: keras.layers.Layer) -> list[tf.Variable]:
     Returns:
         Its weights without moving statistics and the states of generators.
     """
-    return [weight for weight in layer.weights if weight.trainable]
+    # What a lookup layer lists among them is a table, and no variable.
+    return [w for w in layer.weights if getattr(w, "trainable", False)]
 
 
 def is_subclassed(model: Any) -> bool:

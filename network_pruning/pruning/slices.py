@@ -54,7 +54,17 @@ def sliced_shapes(
 def kept_entries(
     layer: keras.layers.Layer, channels: LayerChannels | None, vector: BoolArray
 ) -> list[Kept]:
-    """Returns what stays along every axis of each weight."""
+    """Returns what stays along every axis of each weight.
+
+    Raises:
+        ValueError: If the layer holds a table of words or numbers, which is none.
+    """
+    if not all(hasattr(weight, "shape") for weight in layer.weights):
+        raise ValueError(
+            f"layer {layer.name!r} ({type(layer).__name__}) holds a table, which "
+            "cannot be carried over, expected a network of arrays: cut the one behind "
+            "this layer, as in keras.Model(layer.output, model.output)"
+        )
     rule = None if channels is None else channels.rule
     if channels is None or rule is None:
         return [(None,) * weight.shape.rank for weight in layer.weights]

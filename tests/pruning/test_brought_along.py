@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from network_pruning.pruning import certificate, gates, surgery, units
 from network_pruning.pruning.criteria import score_units
+from network_pruning.pruning.plan import plan
 from network_pruning.pruning.selection import keep_units
 from tests import cases
 
@@ -125,3 +126,21 @@ def test_losses_that_are_left_behind_are_named(caplog):
     model.add_loss(tf.reduce_mean(tf.square(model.layers[1].output)))
     surgery.shrink(model, {})
     assert "AddLoss of the model is not carried over: add it" in caplog.text
+
+
+def test_a_table_of_words_is_refused_and_what_lies_behind_it_is_cut():
+    layers = keras.layers
+    words = layers.TextVectorization(max_tokens=9, output_sequence_length=3)
+    words.adapt(["a b c", "d e f"])
+    inputs = keras.Input((1,), dtype=tf.string)
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 4)(words(inputs)))
+    model = keras.Model(inputs, layers.Dense(2)(layers.Dense(6, "relu")(x)))
+    masks = keep_units(score_units(model, "l1"), sparsity=0.5)
+    for cut in (plan, surgery.shrink):
+        with pytest.raises(ValueError, match="text_.* holds a table, .* cut the one"):
+            cut(model, masks)
+    behind = keras.Model(words.output, model.output)
+    small = surgery.shrink(behind, masks)
+    said = tf.constant([["a e"], ["c"]])
+    expected = gates.gate(model, masks)(said)
+    np.testing.assert_allclose(small(words(said)), expected, rtol=1e-5)
