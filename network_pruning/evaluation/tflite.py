@@ -18,7 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras as keras
 
-from network_pruning.graph import leaf_layers, replay
+from network_pruning.graph import Call, at_rest, leaf_layers, replay
 from network_pruning.twins import Twins
 from network_pruning.types import FloatArray
 
@@ -160,9 +160,13 @@ def _runner(model: keras.Model) -> Run:
     layers = [layer for _, layer in leaf_layers(model)]
     if all(layer.compute_dtype not in _HALVES for layer in layers):
         return lambda x: model(x, training=False)
-    run = Twins(tf.float32)
-    replay(model, tf.zeros((1, *model.inputs[0].shape[1:])), run)  # Makes the twins.
-    return lambda x: replay(model, x, run)
+    twins = Twins(tf.float32)
+
+    def apply(call: Call, args: Any, kwargs: Any) -> Any:
+        return twins(call, args, at_rest(call, kwargs))
+
+    replay(model, tf.zeros((1, *model.inputs[0].shape[1:])), apply)  # Makes the twins.
+    return lambda x: replay(model, x, apply)
 
 
 def _quantize(
